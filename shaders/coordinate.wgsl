@@ -1,0 +1,94 @@
+// Part of the coordinate kernels: y_k = stat(x_1k, ..., x_nk), one invocation a column.
+//
+// y        bits of the result, one a column of the slab
+// notes    raised to 1 for each row (in the order of rows) that holds a NaN or an infinity
+//
+// The body orders the keys of one column, either as straight-line text with the keys in registers (up to 64 rows) or as loops
+// over a private array, and hands them to the functions below. Sums stay within (n + 2) 2^-24 max|kept| + 2^-126.
+
+@group(0) @binding(3) var<storage, read_write> y: array<u32>;
+@group(0) @binding(4) var<storage, read_write> notes: array<atomic<u32>>;
+
+// Key of a row's value; notes the row if it is not finite.
+fn load(i: u32, column: u32) -> i32 {
+    let bits = bits_at(rows[i].index, column);
+    if magnitude(bits) >= EXPONENT {
+        atomicMax(&notes[i], 1u);
+    }
+    return key(bits);
+}
+
+// Largest magnitude of two.
+fn larger(a: f32, k: i32) -> f32 {
+    return max(a, abs(value(k)));
+}
+
+// Sums of huge values are formed at a 4096th of their size.
+fn shrink(largest: f32) -> f32 {
+    return select(1.0, 0x1p-12f, largest > 0x1p+100f);
+}
+
+// One term of a mean, relative to the centre c.
+fn term(k: i32, c: f32, s: f32) -> f32 {
+    return value(k) * s - c * s;
+}
+
+// The mean from the sum of its terms.
+fn mean(sum: f32, count: f32, c: f32, s: f32) -> f32 {
+    let m = c * s + sum / count;
+    return clamp(m, -LARGEST * s, LARGEST * s) / s;
+}
+
+const NEARER = 0u;
+const FARTHER = 1u;
+const UNSURE = 2u;
+
+// Is the value at the lower of two ranks nearer to the median (a + b)/2 than the one at the higher, or equally near? A value that is
+// not finite is farther than any other. Clearly different distances are told apart in floats, at a quarter of their size so that
+// none overflows; the rest is for exact_sign.
+fn compare(a: i32, b: i32, low: i32, high: i32) -> u32 {
+    if magnitude(bits_of(low)) >= EXPONENT {
+        return FARTHER;
+    }
+    if magnitude(bits_of(high)) >= EXPONENT {
+        return NEARER;
+    }
+    let below = value(a) * 0.25 - value(low) * 0.25;
+    let above = value(high) * 0.25 - value(b) * 0.25;
+    let most = max(below, above);
+    if most > 0x1p-60f && abs(below - above) > most * 0x1p-16f {
+        return select(NEARER, FARTHER, below > above);
+    }
+    return UNSURE;
+}
+
+// Adds a value, or its negative, to a fixed-point number of 16-bit digits with unit 2^-149.
+fn add_exactly(digits: ptr<function, array<i32, 19>>, k: i32, negative: bool) {
+    let bits = bits_of(k);
+    let exponent = (bits >> 23u) & 0xffu;
+    let mantissa = (bits & 0x7fffffu) | select(0u, 0x800000u, exponent > 0u);
+    let shift = max(exponent, 1u) - 1u;
+    let at = shift / 16u;
+    let low = mantissa << (shift % 16u);
+    let high = (mantissa >> 16u) >> (16u - shift % 16u);
+    let sign = select(1, -1, ((bits >> 31u) == 1u) != negative);
+    (*digits)[at] += sign * i32(low & 0xffffu);
+    (*digits)[at + 1u] += sign * i32(low >> 16u);
+    (*digits)[at + 2u] += sign * i32(high);
+}
+
+// Sign of a + b - low - high, exactly. In integers, because WGSL may reassociate, fuse and flush float sums.
+fn exact_sign(a: i32, b: i32, low: i32, high: i32) -> i32 {
+    var digits = array<i32, 19>();
+    add_exactly(&digits, a, false);
+    add_exactly(&digits, b, false);
+    add_exactly(&digits, low, true);
+    add_exactly(&digits, high, true);
+    var any = 0;
+    for (var i = 0u; i < 18u; i++) {
+        let carry = digits[i] >> 16u;
+        any |= digits[i] & 0xffff;
+        digits[i + 1u] += carry;
+    }
+    return select(select(0, 1, digits[18] > 0 || any != 0), -1, digits[18] < 0);
+}

@@ -1,0 +1,71 @@
+// Part of every kernel: a slab of columns of the matrix, the rows that take part, and the order of values by their bits.
+//
+// x        bits of f32 values, row-major: row r, column k of the slab at x[r * params.stride + k]. Bits, not floats:
+//          WGSL lets a compiler assume that floats are neither NaN nor infinite, so hostile values are classified and ordered
+//          as integers before any float operation sees them.
+// rows     the rows that take part, in order
+// params   sizes, the same for all invocations
+
+struct Row {
+    // Row of the matrix.
+    index: u32,
+    // A power of two that brings the row into the range of f32 squares.
+    scale: f32,
+    // Weight of the scaled row in a sum.
+    weight: f32,
+    padding: u32,
+}
+
+struct Params {
+    // Columns of the slab.
+    columns: u32,
+    // Values from one row of the slab to the next.
+    stride: u32,
+    // Rows that take part.
+    rows: u32,
+    // Row of the matrix that others are centred on, or MEDIAN.
+    centre: u32,
+    // First value this dispatch writes in its output.
+    first: u32,
+    // Momentum coefficient, for the momentum kernel.
+    beta: f32,
+    // Blocks of columns before the last dispatch is complete, for the Weiszfeld step.
+    blocks: u32,
+    // Largest relative change of a weight at which the Weiszfeld iteration stops.
+    tolerance: f32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(1) var<storage, read> rows: array<Row>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+const MEDIAN = 0xffffffffu;
+// Bits of the exponent; only NaN and infinities have all of them.
+const EXPONENT = 0x7f800000u;
+const LARGEST = 0x1.fffffep+127f;
+
+fn magnitude(bits: u32) -> u32 {
+    return bits & 0x7fffffffu;
+}
+
+// The order -NaN < -inf < ... < -0 < +0 < ... < +inf < +NaN as signed integers; the map is its own inverse.
+fn key(bits: u32) -> i32 {
+    return bitcast<i32>(bits ^ (bitcast<u32>(bitcast<i32>(bits) >> 31u) >> 1u));
+}
+
+fn bits_of(k: i32) -> u32 {
+    return bitcast<u32>(key(bitcast<u32>(k)));
+}
+
+fn value(k: i32) -> f32 {
+    return bitcast<f32>(bits_of(k));
+}
+
+fn bits_at(row: u32, column: u32) -> u32 {
+    return x[row * params.stride + column];
+}
+
+// A dispatch has at most 65535 groups a side: groups are counted over both.
+fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return group.y * groups.x + group.x;
+}

@@ -1,0 +1,79 @@
+// Part of the kernels that need all rows of some columns at once: a tile in workgroup memory, centred and scaled on load, each
+// value read once from memory by a group.
+//
+// A group owns a block of BLOCK columns and walks it in tiles of WIDTH. Rows are kept four to a vector: tile[k * QUADS + q] holds
+// rows 4q .. 4q + 3 of column k, zero beyond the last row and the last column.
+//
+// notes    raised to the largest magnitude (as bits) of each row, in the order of rows
+
+const BLOCK = 4096u;
+const THREADS = 256u;
+// Vectors of four rows; the host sets it to ceil(rows / 4).
+override QUADS: u32 = 1u;
+// Columns of a tile: a power of two with QUADS * WIDTH <= TILE and WIDTH <= THREADS.
+override WIDTH: u32 = 1u;
+const TILE = 1024u;
+
+@group(0) @binding(4) var<storage, read_write> notes: array<atomic<u32>>;
+
+var<workgroup> tile: array<vec4<f32>, TILE>;
+var<workgroup> centres: array<f32, THREADS>;
+// Largest magnitudes of up to 1024 rows.
+var<workgroup> top: array<atomic<u32>, TILE>;
+
+// Lower median of a column among the rows that take part, found bit by bit from the highest: needs no memory.
+fn column_median(column: u32) -> f32 {
+    var found = 0u;
+    for (var bit = 0x80000000u; bit > 0u; bit >>= 1u) {
+        let trial = found | bit;
+        var below = 0u;
+        for (var i = 0u; i < params.rows; i++) {
+            // Unsigned order: the sign bit of the key flipped.
+            let k = bitcast<u32>(key(bits_at(rows[i].index, column))) ^ 0x80000000u;
+            below += select(0u, 1u, k < trial);
+        }
+        if below <= (params.rows - 1u) / 2u {
+            found = trial;
+        }
+    }
+    return value(bitcast<i32>(found ^ 0x80000000u));
+}
+
+// Loads the tile of columns at .. at + WIDTH, of which those up to `end` exist. All invocations call it.
+fn load_tile(at: u32, end: u32, lane: u32) {
+    if lane < WIDTH && at + lane < end {
+        if params.centre == MEDIAN {
+            centres[lane] = column_median(at + lane);
+        } else {
+            centres[lane] = bitcast<f32>(bits_at(params.centre, at + lane));
+        }
+    }
+    workgroupBarrier();
+    for (var item = lane; item < QUADS * WIDTH; item += THREADS) {
+        let q = item / WIDTH;
+        let k = item % WIDTH;
+        var values = vec4<f32>();
+        if at + k < end {
+            for (var j = 0u; j < 4u; j++) {
+                let i = 4u * q + j;
+                if i < params.rows {
+                    let bits = bits_at(rows[i].index, at + k);
+                    if magnitude(bits) > atomicLoad(&top[i]) {
+                        atomicMax(&top[i], magnitude(bits));
+                    }
+                    // Scaled first: the difference of two huge values would overflow.
+                    values[j] = bitcast<f32>(bits) * rows[i].scale - centres[k] * rows[i].scale;
+                }
+            }
+        }
+        tile[k * QUADS + q] = values;
+    }
+    workgroupBarrier();
+}
+
+// Hands the largest magnitudes of the group's columns to the host. All invocations call it, after the last tile.
+fn note_largest(lane: u32) {
+    for (var i = lane; i < params.rows; i += THREADS) {
+        atomicMax(&notes[i], atomicLoad(&top[i]));
+    }
+}

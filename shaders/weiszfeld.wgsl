@@ -1,0 +1,65 @@
+// One round of Weiszfeld's iteration over one block of columns: with all values of a tile at hand, z = c + sum_i w_i (x_i - c)
+// and then sum_k (s_i (x_ik - z_k))^2 for each row, in the same read. weiszfeld_step turns the sums into the next weights.
+//
+// state    rounds, done, residual (bits), unused, then the weights of the scaled rows (bits)
+// sums     for each block the rows' sums, four to a vector
+//
+// One group a block of columns; when the iteration is done, a round does nothing.
+
+@group(0) @binding(3) var<storage, read_write> sums: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> state: array<u32>;
+
+var<workgroup> z: array<f32, THREADS>;
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let block = linear_group(group, groups);
+    let begin = block * BLOCK;
+    if begin >= params.columns || state[1] != 0u {
+        return;
+    }
+    let end = min(params.columns, begin + BLOCK);
+    // Every invocation owns four rows and every shares-th column of the tile.
+    let shares = max(1u, THREADS / QUADS);
+    let q = lane % QUADS;
+    let share = lane / QUADS;
+    let works = share < shares;
+    var scale = vec4<f32>();
+    for (var j = 0u; j < 4u; j++) {
+        if 4u * q + j < params.rows {
+            scale[j] = rows[4u * q + j].scale;
+        }
+    }
+    var total = vec4<f32>();
+    for (var at = begin; at < end; at += WIDTH) {
+        load_tile(at, end, lane);
+        if lane < WIDTH {
+            var sum = 0.0;
+            for (var i = 0u; i < params.rows; i++) {
+                sum += bitcast<f32>(state[4u + i]) * tile[lane * QUADS + i / 4u][i % 4u];
+            }
+            z[lane] = sum;
+        }
+        workgroupBarrier();
+        if works {
+            for (var k = share; k < WIDTH && at + k < end; k += shares) {
+                let r = tile[k * QUADS + q] - scale * z[k];
+                total += r * r;
+            }
+        }
+        workgroupBarrier();
+    }
+    note_largest(lane);
+    for (var turn = 0u; turn < shares; turn++) {
+        if works && share == turn {
+            if turn > 0u {
+                total += tile[q];
+            }
+            tile[q] = total;
+        }
+        workgroupBarrier();
+    }
+    if works && share == shares - 1u {
+        sums[params.first + block * QUADS + q] = total;
+    }
+}

@@ -1,0 +1,69 @@
+// From the sums of all blocks to the next weights, w_i ~ 1 / ||x_i - z||, in one group.
+//
+// state    rounds, done, residual (bits), unused, then the weights of the scaled rows, w_i / s_i (bits)
+// sums     for each block the rows' sums of squares, rows padded to a multiple of four
+
+@group(0) @binding(3) var<storage, read> sums: array<f32>;
+@group(0) @binding(5) var<storage, read_write> state: array<u32>;
+
+const THREADS = 256u;
+// Least squared distance told from zero, in units of the scaled rows.
+const LEAST = 1e-30f;
+
+var<workgroup> part: array<f32, THREADS>;
+
+// Sum (or, for `greatest`, maximum) over the group's parts, in a fixed order.
+fn gather(lane: u32, greatest: bool) -> f32 {
+    workgroupBarrier();
+    for (var width = THREADS / 2u; width > 0u; width /= 2u) {
+        if lane < width {
+            let other = part[lane + width];
+            part[lane] = select(part[lane] + other, max(part[lane], other), greatest);
+        }
+        workgroupBarrier();
+    }
+    let result = part[0];
+    workgroupBarrier();
+    return result;
+}
+
+// 1 / r_i of the scaled row. Sums of 64 blocks are summed: an error of some 64 + blocks / 64 roundings, not of all blocks.
+fn inverse_distance(i: u32) -> f32 {
+    let padded = (params.rows + 3u) / 4u * 4u;
+    var square = 0.0;
+    for (var begin = 0u; begin < params.blocks; begin += 64u) {
+        var some = 0.0;
+        for (var block = begin; block < min(begin + 64u, params.blocks); block++) {
+            some += sums[block * padded + i];
+        }
+        square += some;
+    }
+    return inverseSqrt(max(square, LEAST));
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) lane: u32) {
+    let done = state[1] != 0u;
+    var pulls = 0.0;
+    var change = 0.0;
+    for (var i = lane; i < params.rows; i += THREADS) {
+        pulls += rows[i].scale * inverse_distance(i);
+    }
+    part[lane] = pulls;
+    let total = gather(lane, false);
+    for (var i = lane; i < params.rows; i += THREADS) {
+        let next = inverse_distance(i) / total;
+        let before = bitcast<f32>(state[4u + i]);
+        change = max(change, abs(next - before) / max(next, 0x1p-126f));
+        if !done {
+            state[4u + i] = bitcast<u32>(next);
+        }
+    }
+    part[lane] = change;
+    let residual = gather(lane, true);
+    if lane == 0u && !done {
+        state[0] += 1u;
+        state[1] = select(0u, 1u, residual <= params.tolerance);
+        state[2] = bitcast<u32>(residual);
+    }
+}

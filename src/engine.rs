@@ -1,0 +1,256 @@
+//! The engine a caller holds: one type over GPU, CPU and reference.
+
+use crate::engines::cpu::{CpuEngine, CpuOptions, CpuRows};
+use crate::engines::execute::{Options, blank, execute};
+#[cfg(feature = "gpu")]
+use crate::engines::gpu::{GpuEngine, GpuOptions, adapters};
+use crate::engines::reference;
+use crate::error::{Error, Result};
+use crate::matrix::{Input, Matrix, Store};
+use crate::report::{Aggregate, Report};
+use crate::rows::Rows;
+use crate::rules::Rule;
+
+/// Executes rules on one device. Cheap to clone; clones share pipelines and buffers.
+///
+/// ```
+/// use resam::{Engine, Rows, rules::TrimmedMean};
+/// let momentums = [1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 1e30, f32::NAN]; // 4 workers, 2 coordinates, one hostile
+/// let rows = Rows::from_slice(&momentums, 4, 2)?;
+/// let mean = Engine::cpu().aggregate_blocking(&TrimmedMean, &rows, 1)?;
+/// assert_eq!(mean.values, [2.5, 25.0]);
+/// # Ok::<(), resam::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Engine {
+    pub(crate) kind: Kind,
+    options: Options,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    Cpu(CpuEngine),
+    Reference,
+    #[cfg(feature = "gpu")]
+    Gpu(GpuEngine),
+}
+
+impl From<Kind> for Engine {
+    fn from(kind: Kind) -> Self {
+        Self { kind, options: Options::default() }
+    }
+}
+
+impl Engine {
+    /// The CPU engine on all cores.
+    pub fn cpu() -> Self {
+        Self::from(Kind::Cpu(CpuEngine::all_cores()))
+    }
+
+    /// The CPU engine with settings of your own.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for zero threads, [`Error::Device`] when threads cannot be started.
+    pub fn cpu_with(options: CpuOptions) -> Result<Self> {
+        Ok(Self::from(Kind::Cpu(CpuEngine::new(options)?)))
+    }
+
+    /// The reference engine: literal definitions in f64, slow, for verification.
+    pub fn reference() -> Self {
+        Self::from(Kind::Reference)
+    }
+
+    /// The GPU engine. Without a name it takes the best real GPU and never a software adapter.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] when no adapter serves, [`Error::Device`] when the driver refuses.
+    #[cfg(feature = "gpu")]
+    pub async fn gpu(options: GpuOptions) -> Result<Self> {
+        Ok(Self::from(Kind::Gpu(GpuEngine::new(options).await?)))
+    }
+
+    /// [`Engine::gpu`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Engine::gpu`].
+    #[cfg(feature = "gpu")]
+    pub fn gpu_blocking(options: GpuOptions) -> Result<Self> {
+        pollster::block_on(Self::gpu(options))
+    }
+
+    /// An engine by name: `auto` (the best real GPU, else the CPU), `cpu`, `reference`, `gpu` (a real GPU or an error), or a
+    /// part of an adapter's name or driver without regard to case; `lavapipe` is an alias of llvmpipe.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] with what there is, [`Error::Device`] when the driver refuses.
+    pub async fn open(name: &str) -> Result<Self> {
+        match name.to_lowercase().as_str() {
+            "cpu" => Ok(Self::cpu()),
+            "reference" => Ok(Self::reference()),
+            #[cfg(feature = "gpu")]
+            "auto" if adapters().await.iter().any(|a| a.real) => Self::gpu(GpuOptions::default()).await,
+            "auto" => Ok(Self::cpu()),
+            #[cfg(feature = "gpu")]
+            "gpu" => Self::gpu(GpuOptions::default()).await,
+            #[cfg(feature = "gpu")]
+            _ => Self::gpu(GpuOptions { adapter: Some(name.into()), ..GpuOptions::default() }).await,
+            #[cfg(not(feature = "gpu"))]
+            _ => Err(Error::NoDevice { wanted: name.into(), available: "cpu, reference (built without the feature gpu)".into() }),
+        }
+    }
+
+    /// [`Engine::open`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_blocking(name: &str) -> Result<Self> {
+        pollster::block_on(Self::open(name))
+    }
+
+    /// The same engine with another column sample for the pivot of distances.
+    #[must_use]
+    pub fn with_options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Engine and device, e.g. `cpu (2 threads)`.
+    pub fn name(&self) -> String {
+        match &self.kind {
+            Kind::Cpu(cpu) => cpu.name(),
+            Kind::Reference => "reference".into(),
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(gpu) => gpu.name(),
+        }
+    }
+
+    /// Copies rows to where this engine reads them fastest. One read, one upload.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device has no room or is lost.
+    pub async fn load(&self, rows: &Rows<'_>) -> Result<Matrix> {
+        match &self.kind {
+            Kind::Cpu(_) | Kind::Reference => Ok(Matrix::host(rows)),
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(gpu) => Ok(Matrix { store: Store::Gpu(gpu.load(rows).await?) }),
+        }
+    }
+
+    /// [`Engine::load`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn load_blocking(&self, rows: &Rows<'_>) -> Result<Matrix> {
+        pollster::block_on(self.load(rows))
+    }
+
+    /// Combines n rows into one by `rule`, at most `f` of them Byzantine. The number of reads of the data is the rule's: see its
+    /// documentation, and [`Report::passes`] for what was done. On the CPU and reference engines the work is done when the
+    /// future is polled.
+    ///
+    /// # Errors
+    /// What the rule's check refuses; [`Error::NonFinite`] when more than f rows hold NaN or infinite values;
+    /// [`Error::Device`] when the device fails.
+    pub async fn aggregate<'a>(&self, rule: &dyn Rule, input: impl Into<Input<'a>>, f: usize) -> Result<Aggregate> {
+        let input = input.into();
+        let mut values = vec![0.0; input.d()];
+        let report = self.run(rule, input, f, &[], &mut values).await?;
+        Ok(Aggregate { values, report })
+    }
+
+    /// [`Engine::aggregate`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Engine::aggregate`].
+    pub fn aggregate_blocking<'a>(&self, rule: &dyn Rule, input: impl Into<Input<'a>>, f: usize) -> Result<Aggregate> {
+        pollster::block_on(self.aggregate(rule, input, f))
+    }
+
+    /// [`Engine::aggregate`] into a slice of the caller's. After an error found in the data the slice holds NaN; after one
+    /// found before (a wrong shape, an impossible f) it is untouched.
+    ///
+    /// # Errors
+    /// As [`Engine::aggregate`], and [`Error::OutputLength`].
+    pub async fn aggregate_into<'a>(
+        &self,
+        rule: &dyn Rule,
+        input: impl Into<Input<'a>>,
+        f: usize,
+        out: &mut [f32],
+    ) -> Result<Report> {
+        self.run(rule, input.into(), f, &[], out).await
+    }
+
+    /// [`Engine::aggregate_into`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Engine::aggregate_into`].
+    pub fn aggregate_into_blocking<'a>(
+        &self,
+        rule: &dyn Rule,
+        input: impl Into<Input<'a>>,
+        f: usize,
+        out: &mut [f32],
+    ) -> Result<Report> {
+        pollster::block_on(self.aggregate_into(rule, input, f, out))
+    }
+
+    /// One aggregate; `absent` rows take no part and count against f.
+    pub(crate) async fn run(
+        &self,
+        rule: &dyn Rule,
+        input: Input<'_>,
+        f: usize,
+        absent: &[usize],
+        out: &mut [f32],
+    ) -> Result<Report> {
+        match (&self.kind, input) {
+            #[cfg(feature = "gpu")]
+            (Kind::Gpu(gpu), Input::Rows(rows)) => {
+                execute(&mut gpu.stream(rows)?, rule, f, &self.options, absent, self.name(), out).await
+            }
+            #[cfg(feature = "gpu")]
+            (Kind::Gpu(gpu), Input::Matrix(Matrix { store: Store::Gpu(resident) })) if gpu.holds(resident) => {
+                execute(&mut gpu.resident(resident)?, rule, f, &self.options, absent, self.name(), out).await
+            }
+            (Kind::Cpu(cpu), Input::Rows(rows)) => {
+                execute(&mut CpuRows::new(cpu, rows), rule, f, &self.options, absent, self.name(), out).await
+            }
+            (Kind::Cpu(cpu), Input::Matrix(Matrix { store: Store::Host { rows, d } })) => {
+                let rows = Rows::of_vecs(rows, *d);
+                execute(&mut CpuRows::new(cpu, &rows), rule, f, &self.options, absent, self.name(), out).await
+            }
+            (Kind::Reference, Input::Rows(rows)) => self.refer(rule, rows, f, absent, out),
+            (Kind::Reference, Input::Matrix(Matrix { store: Store::Host { rows, d } })) => {
+                self.refer(rule, &Rows::of_vecs(rows, *d), f, absent, out)
+            }
+            #[cfg(feature = "gpu")]
+            (_, Input::Matrix(_)) => Err(self.elsewhere()),
+        }
+    }
+
+    #[cfg(feature = "gpu")]
+    fn elsewhere(&self) -> Error {
+        Error::Device { device: self.name(), reason: "the matrix was loaded by another engine".into() }
+    }
+
+    fn refer(&self, rule: &dyn Rule, rows: &Rows, f: usize, absent: &[usize], out: &mut [f32]) -> Result<Report> {
+        if out.len() != rows.d() {
+            return Err(Error::OutputLength { got: out.len(), expected: rows.d() });
+        }
+        let (values, non_finite) = reference::aggregate(rule, rows, f, absent)?;
+        out.iter_mut().zip(values).for_each(|(y, v)| *y = v as f32);
+        let mut report = blank(rule, self.name(), rows.n(), rows.d(), f);
+        report.non_finite = non_finite;
+        report.absent = absent.to_vec();
+        Ok(report)
+    }
+
+    /// The aggregate by its literal definition in f64, unrounded: what the engines are verified against.
+    ///
+    /// # Errors
+    /// As [`Engine::aggregate`].
+    pub fn reference_f64(rule: &dyn Rule, rows: &Rows<'_>, f: usize) -> Result<Vec<f64>> {
+        reference::aggregate(rule, rows, f, &[]).map(|(values, _)| values)
+    }
+}

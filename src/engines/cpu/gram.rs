@@ -1,0 +1,189 @@
+//! Inner products of all pairs of rows, centred and scaled on load: one read.
+
+use super::BLOCK;
+use super::coordinate::{LANES, Wire, exchange, load};
+use crate::engines::exact_sum::ExactSum;
+use crate::engines::keys::{magnitude, value};
+use crate::engines::network::Network;
+use crate::plan::Stat;
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+/// What a Gram pass found of m rows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sums {
+    /// m × m inner products of the scaled, centred rows; NaN where a row is not finite or its squares overflow.
+    pub(crate) products: Vec<f64>,
+    /// For each row the largest magnitude as bits.
+    pub(crate) largest: Vec<u32>,
+}
+
+/// Exact running sums over blocks of columns, for the upper triangle of an m × m matrix.
+pub(crate) struct Running {
+    m: usize,
+    sums: Vec<ExactSum>,
+    largest: Vec<u32>,
+}
+
+impl Running {
+    pub(crate) fn new(m: usize) -> Self {
+        Self { m, sums: vec![ExactSum::default(); m * (m + 1) / 2], largest: vec![0; m] }
+    }
+
+    /// Adds the f32 sums of one block, upper triangle row by row.
+    pub(crate) fn add(&mut self, block: impl Iterator<Item = f32>) {
+        self.sums.iter_mut().zip(block).for_each(|(s, t)| s.add(t));
+    }
+
+    /// Notes the largest magnitudes of the rows.
+    pub(crate) fn raise(&mut self, largest: &[u32]) {
+        self.largest.iter_mut().zip(largest).for_each(|(a, b)| *a = (*a).max(*b));
+    }
+
+    fn merge(mut self, other: Self) -> Self {
+        self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| a.merge(b));
+        self.raise(&other.largest);
+        self
+    }
+
+    pub(crate) fn finish(self) -> Sums {
+        let m = self.m;
+        let mut products = vec![0.0; m * m];
+        let mut sums = self.sums.iter();
+        for i in 0..m {
+            for j in i..m {
+                let v = sums.next().map_or(0.0, ExactSum::value);
+                products[i * m + j] = v;
+                products[j * m + i] = v;
+            }
+        }
+        Sums { products, largest: self.largest }
+    }
+}
+
+/// Σ_k s_i(x_ik − c_k) · s_j(x_jk − c_k) for all pairs of rows; c is `pivot`, or the lower median of each column.
+pub(crate) fn gram(rows: &[&[f32]], pivot: Option<&[f32]>, scales: &[f32]) -> Sums {
+    let (m, d) = (rows.len(), rows.first().map_or(0, |r| r.len()));
+    let middle = m.saturating_sub(1) / 2;
+    let network = Network::for_stat(Stat::Ranks { from: middle, to: middle + 1 }, m);
+    let fold = |mut running: Running, block: usize| {
+        let (first, last) = (block * BLOCK, d.min((block + 1) * BLOCK));
+        let mut tile = Tile::new(m);
+        for at in (first..last).step_by(WIDTH) {
+            tile.load(rows, pivot, scales, &network, at, (last - at).min(WIDTH));
+            tile.multiply();
+        }
+        running.add(tile.block_sums());
+        running.raise(&tile.largest);
+        running
+    };
+    let new = || Running::new(m);
+    (0..d.div_ceil(BLOCK)).into_par_iter().fold(new, fold).reduce(new, Running::merge).finish()
+}
+
+/// Columns of a tile.
+const WIDTH: usize = 4 * LANES;
+/// Rows of a register block.
+const SIDE: usize = 3;
+/// Columns summed side by side; part of the definition of the result's bits.
+const ACROSS: usize = 8;
+
+/// Products of SIDE × SIDE pairs of rows, ACROSS partial sums each.
+type Products = [[[f32; ACROSS]; SIDE]; SIDE];
+
+/// Some columns of all rows, centred and scaled, and the running sums of the block they are in.
+struct Tile {
+    m: usize,
+    rows: Vec<[f32; WIDTH]>,
+    sums: Vec<Products>,
+    largest: Vec<u32>,
+    wires: Vec<Wire>,
+}
+
+impl Tile {
+    fn new(m: usize) -> Self {
+        let sides = m.div_ceil(SIDE);
+        Self {
+            m,
+            // Rows beyond m stay zero: they fill the last register block.
+            rows: vec![[0.0; WIDTH]; sides * SIDE],
+            sums: vec![Products::default(); sides * (sides + 1) / 2],
+            largest: vec![0; m],
+            wires: Vec::new(),
+        }
+    }
+
+    fn load(&mut self, rows: &[&[f32]], pivot: Option<&[f32]>, scales: &[f32], network: &Network, at: usize, width: usize) {
+        let mut centre = [0.0f32; WIDTH];
+        match pivot {
+            Some(pivot) => centre[..width].copy_from_slice(&pivot[at..at + width]),
+            None => {
+                self.wires.resize(self.m, [0; LANES]);
+                for (t, centre) in centre[..width].chunks_mut(LANES).enumerate() {
+                    load(rows, at + t * LANES, centre.len(), &mut self.wires, &mut vec![false; self.m]);
+                    exchange(network, &mut self.wires);
+                    centre.iter_mut().zip(&self.wires[(self.m - 1) / 2]).for_each(|(c, k)| *c = value(*k));
+                }
+            }
+        }
+        for i in 0..self.m {
+            let largest = centred(&rows[i][at..at + width], &centre, scales[i], &mut self.rows[i]);
+            self.largest[i] = self.largest[i].max(largest);
+        }
+    }
+
+    fn multiply(&mut self) {
+        multiply(&self.rows, &mut self.sums);
+    }
+
+    /// The block's sums, upper triangle row by row.
+    fn block_sums(&self) -> impl Iterator<Item = f32> + '_ {
+        let sides = self.m.div_ceil(SIDE);
+        let at = move |i: usize, j: usize| {
+            let (a, b) = (i / SIDE, j / SIDE);
+            let lanes = &self.sums[a * sides - a * (a + 1) / 2 + b][i % SIDE][j % SIDE];
+            // A fixed tree.
+            ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]))
+        };
+        (0..self.m).flat_map(move |i| (i..self.m).map(move |j| at(i, j)))
+    }
+}
+
+/// s·x − s·c into `out`, zero beyond the row's end; the largest |x| as bits. Scaling comes first: it is exact, and the
+/// difference of two huge values of opposite sign would overflow.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
+fn centred(row: &[f32], centre: &[f32; WIDTH], scale: f32, out: &mut [f32; WIDTH]) -> u32 {
+    let mut largest = 0;
+    for ((y, x), c) in out.iter_mut().zip(row).zip(centre) {
+        largest = largest.max(magnitude(x.to_bits()));
+        *y = x * scale - c * scale;
+    }
+    out[row.len()..].fill(0.0);
+    largest
+}
+
+/// Adds the tile's products of all pairs of register blocks.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
+fn multiply(rows: &[[f32; WIDTH]], sums: &mut [Products]) {
+    const FUSED: bool = multiversion::target::target_cfg_f!(target_feature = "fma");
+    let mut sums = sums.iter_mut();
+    for a in 0..rows.len() / SIDE {
+        for b in a..rows.len() / SIDE {
+            let Some(total) = sums.next() else { return };
+            let mut acc = *total;
+            let (left, right) = (&rows[a * SIDE..][..SIDE], &rows[b * SIDE..][..SIDE]);
+            for k in (0..WIDTH).step_by(ACROSS) {
+                for i in 0..SIDE {
+                    for j in 0..SIDE {
+                        for l in 0..ACROSS {
+                            let (x, y) = (left[i][k + l], right[j][k + l]);
+                            let s = &mut acc[i][j][l];
+                            *s = if FUSED { x.mul_add(y, *s) } else { x * y + *s };
+                        }
+                    }
+                }
+            }
+            *total = acc;
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Sums of f32 values that are exact, hence independent of the order of the terms.
+//!
+//! Block sums of a Gram matrix arrive in whatever order threads, chunks or ranks finish. Added as integers they give the
+//! same bits in every order, and the integers of two shards can simply be added.
+
+/// 32-bit digits, least significant first, of a fixed-point number whose unit is 2⁻¹⁴⁹, the smallest f32. Each is kept in
+/// an i64, so 2³¹ terms fit before a carry is needed.
+const DIGITS: usize = 9;
+
+/// An exact running sum.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ExactSum {
+    digits: [i64; DIGITS],
+    /// A term was NaN or infinite; the sum is then NaN.
+    non_finite: bool,
+}
+
+impl ExactSum {
+    /// Adds one term.
+    #[inline]
+    pub(crate) fn add(&mut self, term: f32) {
+        let bits = term.to_bits();
+        let exponent = bits >> 23 & 0xff;
+        let fraction = i64::from(bits & 0x7f_ffff);
+        // Denormals have the exponent of the smallest normal number and no hidden bit.
+        let (shift, mantissa) = if exponent == 0 { (0, fraction) } else { (exponent - 1, fraction | 0x80_0000) };
+        self.non_finite |= exponent == 0xff;
+        let shift = shift.min(253);
+        let wide = mantissa << (shift % 32);
+        let at = (shift / 32) as usize;
+        let sign = 1 - 2 * i64::from(bits >> 31);
+        self.digits[at] += sign * (wide & 0xffff_ffff);
+        self.digits[at + 1] += sign * (wide >> 32);
+    }
+
+    /// Adds the terms of another sum.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.digits.iter_mut().zip(&other.digits).for_each(|(a, b)| *a += b);
+        self.non_finite |= other.non_finite;
+    }
+
+    /// The sum as f64, correct to a relative 2⁻⁵² of itself.
+    pub(crate) fn value(&self) -> f64 {
+        if self.non_finite {
+            return f64::NAN;
+        }
+        let mut digits = self.digits;
+        for k in 0..DIGITS - 1 {
+            let carry = digits[k] >> 32;
+            digits[k] -= carry << 32;
+            digits[k + 1] += carry;
+        }
+        // All digits but the last are now in 0..2³²: from the top, so that what is small is added last.
+        if digits[DIGITS - 1] < 0 {
+            let negated = Self { digits: self.digits.map(|d| -d), non_finite: false };
+            return -negated.value();
+        }
+        digits.iter().enumerate().rev().map(|(k, &d)| d as f64 * 2f64.powi(32 * k as i32 - 149)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exact_where_floats_are_not() {
+        let mut s = ExactSum::default();
+        for t in [1e30, 1.0, -1e30, 1e-40, -1.0] {
+            s.add(t);
+        }
+        assert_eq!(s.value(), f64::from(1e-40f32));
+        s.add(f32::MAX);
+        s.add(-1e-40);
+        assert_eq!(s.value(), f64::from(f32::MAX));
+        s.add(f32::NAN);
+        assert!(s.value().is_nan());
+    }
+
+    #[test]
+    fn any_order_gives_the_same_bits() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut terms: Vec<f32> =
+            (0..5000).map(|_| f32::from_bits(random.u32(..) & 0xbfff_ffff)).filter(|t| t.is_finite()).collect();
+        let forward = terms.iter().fold(ExactSum::default(), |mut s, t| {
+            s.add(*t);
+            s
+        });
+        random.shuffle(&mut terms);
+        let (mut a, mut b) = (ExactSum::default(), ExactSum::default());
+        terms[..777].iter().for_each(|t| a.add(*t));
+        terms[777..].iter().for_each(|t| b.add(*t));
+        b.merge(&a);
+        assert_eq!(forward.value().to_bits(), b.value().to_bits());
+        let plain: f64 = terms.iter().map(|t| f64::from(*t)).sum();
+        approx::assert_relative_eq!(forward.value(), plain, max_relative = 1e-9);
+    }
+}

@@ -1,0 +1,248 @@
+//! A device with its compiled pipelines, spare buffers, and what went wrong on it.
+
+use super::adapters::AdapterInfo;
+use super::shader::Kernel;
+use crate::error::{Error, Result};
+use futures::channel::oneshot;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+
+/// Spare buffers kept for the next call.
+const SPARES: usize = 24;
+
+/// What a buffer is for; buffers of one use are interchangeable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    Storage,
+    Uniform,
+    Readback,
+}
+
+impl Use {
+    fn usages(self) -> wgpu::BufferUsages {
+        match self {
+            Use::Storage => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+            Use::Uniform => wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            Use::Readback => wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) info: AdapterInfo,
+    pub(crate) limits: wgpu::Limits,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    pipelines: Mutex<HashMap<Kernel, wgpu::ComputePipeline>>,
+    spares: Arc<Mutex<Vec<wgpu::Buffer>>>,
+    /// First error that wgpu reported outside a call's own results; taken by the next check.
+    failure: Arc<Mutex<Option<String>>>,
+    /// Set for good when the device is gone.
+    lost: Arc<Mutex<Option<String>>>,
+    /// Wakes the thread that drives callbacks, so that no caller's thread has to.
+    driver: mpsc::Sender<()>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere leaves these values whole: they are replaced or pushed to, never half-changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Device {
+    pub(crate) async fn open(adapter: wgpu::Adapter, info: AdapterInfo) -> Result<Self> {
+        let limits = adapter.limits();
+        let refused = |reason: String| Error::Device { device: info.name.clone(), reason };
+        let descriptor = wgpu::DeviceDescriptor { label: Some("resam"), required_limits: limits.clone(), ..Default::default() };
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| refused(e.to_string()))?;
+        let (failure, lost) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
+        let first = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            locked(&first).get_or_insert_with(|| error.to_string());
+        }));
+        let gone = lost.clone();
+        device.set_device_lost_callback(move |_, reason| {
+            locked(&gone).get_or_insert_with(|| format!("the device was lost: {reason}"));
+        });
+        let (driver, work) = mpsc::channel();
+        let driven = device.clone();
+        let thread = std::thread::Builder::new().name("resam-gpu".into()).spawn(move || {
+            while work.recv().is_ok() {
+                // An error here is the device's loss, which the callbacks report.
+                let _ = driven.poll(wgpu::PollType::wait_indefinitely());
+            }
+        });
+        thread.map_err(|e| refused(format!("cannot start a thread: {e}")))?;
+        let (pipelines, spares) = Default::default();
+        Ok(Self { info, limits, device, queue, pipelines, spares, failure, lost, driver })
+    }
+
+    fn error(&self, reason: impl Into<String>) -> Error {
+        Error::Device { device: self.info.name.clone(), reason: reason.into() }
+    }
+
+    /// The error of the device, if it had one.
+    pub(crate) fn check(&self) -> Result<()> {
+        let reason = locked(&self.lost).clone().or_else(|| locked(&self.failure).take());
+        reason.map_or(Ok(()), |reason| Err(self.error(reason)))
+    }
+
+    /// A buffer of at least `bytes`, a spare one if there is one of no more than twice the size. Its contents are arbitrary.
+    pub(crate) fn buffer(&self, role: Use, bytes: u64) -> Buffer {
+        let bytes = bytes.max(256).next_multiple_of(256);
+        let mut spares = locked(&self.spares);
+        let fits = |b: &wgpu::Buffer| b.usage() == role.usages() && (bytes..=2 * bytes).contains(&b.size());
+        let spare = spares.iter().position(fits).map(|at| spares.swap_remove(at));
+        drop(spares);
+        let buffer = spare.unwrap_or_else(|| {
+            let descriptor = wgpu::BufferDescriptor { label: None, size: bytes, usage: role.usages(), mapped_at_creation: false };
+            self.device.create_buffer(&descriptor)
+        });
+        Buffer { buffer, bytes, spares: Some(self.spares.clone()) }
+    }
+
+    /// A buffer with these contents.
+    pub(crate) fn filled<T: bytemuck::Pod>(&self, role: Use, values: &[T]) -> Buffer {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let buffer = self.buffer(role, bytes.len() as u64);
+        self.queue.write_buffer(&buffer.buffer, 0, bytes);
+        buffer
+    }
+
+    /// Copies values into a buffer, in pieces that drivers stage fast.
+    pub(crate) fn write(&self, buffer: &Buffer, at: u64, values: &[f32]) {
+        const PIECE: usize = 1 << 20;
+        for (i, piece) in values.chunks(PIECE).enumerate() {
+            self.queue.write_buffer(&buffer.buffer, at + 4 * (i * PIECE) as u64, bytemuck::cast_slice(piece));
+            if piece.len() == PIECE {
+                self.queue.submit([]);
+            }
+        }
+    }
+
+    pub(crate) fn encoder(&self) -> wgpu::CommandEncoder {
+        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) {
+        self.queue.submit([encoder.finish()]);
+    }
+
+    /// A kernel with its buffers, ready to be dispatched. `bindings` are (number in the shader, buffer).
+    pub(crate) fn bind(&self, kernel: Kernel, bindings: &[(u32, &Buffer)]) -> Bound {
+        let pipeline = self.pipeline(kernel);
+        let entries: Vec<_> = bindings.iter().map(|(n, b)| wgpu::BindGroupEntry { binding: *n, resource: b.resource() }).collect();
+        let layout = pipeline.get_bind_group_layout(0);
+        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(kernel.name()),
+            layout: &layout,
+            entries: &entries,
+        });
+        Bound { name: kernel.name(), pipeline, group }
+    }
+
+    /// The compiled kernel; compiled on first use.
+    fn pipeline(&self, kernel: Kernel) -> wgpu::ComputePipeline {
+        let mut pipelines = locked(&self.pipelines);
+        let compile = || {
+            let source = wgpu::ShaderSource::Wgsl(kernel.source().into());
+            let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name()), source });
+            let compilation_options = wgpu::PipelineCompilationOptions { constants: &kernel.constants(), ..Default::default() };
+            self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(kernel.name()),
+                layout: None,
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options,
+                cache: None,
+            })
+        };
+        pipelines.entry(kernel).or_insert_with(compile).clone()
+    }
+
+    /// Starts to fetch the first `bytes` of a buffer: the copy goes into the encoder, the bytes come when it was submitted.
+    pub(crate) fn fetch(&self, encoder: &mut wgpu::CommandEncoder, from: &Buffer, at: u64, bytes: u64) -> Fetch {
+        let buffer = self.buffer(Use::Readback, bytes);
+        encoder.copy_buffer_to_buffer(&from.buffer, at, &buffer.buffer, 0, bytes);
+        Fetch { buffer, bytes }
+    }
+
+    /// Hands the fetched values to `take`.
+    pub(crate) async fn receive<T: bytemuck::Pod, R>(&self, fetch: Fetch, take: impl FnOnce(&[T]) -> R) -> Result<R> {
+        let Fetch { mut buffer, bytes } = fetch;
+        let spares = buffer.spares.take();
+        let (send, receive) = oneshot::channel();
+        buffer.buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            let _ = send.send(result);
+        });
+        let _ = self.driver.send(());
+        let mapped = receive.await;
+        self.check()?;
+        mapped.map_err(|_| self.error("the device stopped answering"))?.map_err(|e| self.error(e.to_string()))?;
+        let result = {
+            let view = buffer.buffer.get_mapped_range(0..bytes).map_err(|e| self.error(e.to_string()))?;
+            take(bytemuck::cast_slice(&view))
+        };
+        buffer.buffer.unmap();
+        // Only now is the buffer fit for another call: one dropped while it is being mapped is not.
+        buffer.spares = spares;
+        Ok(result)
+    }
+}
+
+/// A kernel with its buffers.
+pub(crate) struct Bound {
+    name: &'static str,
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+}
+
+impl Bound {
+    /// Adds one dispatch to the encoder.
+    pub(crate) fn dispatch(&self, encoder: &mut wgpu::CommandEncoder, groups: [u32; 3]) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(self.name), timestamp_writes: None });
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
+    }
+}
+
+/// A copy under way to the host.
+pub(crate) struct Fetch {
+    buffer: Buffer,
+    bytes: u64,
+}
+
+/// A buffer that goes back to the device's spares when dropped. Work already submitted on it stays ordered before its next use.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    pub(crate) buffer: wgpu::Buffer,
+    /// Bytes asked for: a spare buffer may be larger than a binding can be.
+    bytes: u64,
+    spares: Option<Arc<Mutex<Vec<wgpu::Buffer>>>>,
+}
+
+impl Buffer {
+    fn resource(&self) -> wgpu::BindingResource<'_> {
+        let size = std::num::NonZeroU64::new(self.bytes);
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &self.buffer, offset: 0, size })
+    }
+
+    /// Keeps the buffer from the spares: for what lives longer than a call.
+    pub(crate) fn own(mut self) -> Self {
+        self.spares = None;
+        self
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(spares) = &self.spares {
+            let mut spares = locked(spares);
+            if spares.len() >= SPARES {
+                spares.remove(0);
+            }
+            spares.push(self.buffer.clone());
+        }
+    }
+}

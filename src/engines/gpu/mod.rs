@@ -1,0 +1,92 @@
+//! The GPU engine: the same plans as WGSL kernels through wgpu. All of wgpu lives in this folder.
+//!
+//! - `adapters`: what there is and which one a name means
+//! - `shader`: the text of every kernel
+//! - `device`: a device with its pipelines, spare buffers and errors
+//! - `slabs`: a matrix as slabs of columns, on the device or streaming from the host
+//! - `passes`: what the engine offers to [`crate::engines::execute`]
+
+mod adapters;
+mod device;
+mod passes;
+mod shader;
+mod slabs;
+
+pub use adapters::{AdapterInfo, adapters};
+pub(crate) use slabs::Resident;
+
+use crate::error::{Error, Result};
+use crate::rows::Rows;
+use device::Device;
+use passes::GpuPasses;
+use slabs::{Layout, Source};
+use std::sync::Arc;
+
+/// Settings of the GPU engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GpuOptions {
+    /// Part of an adapter's name or driver, without regard to case; `None` for the best real GPU.
+    pub adapter: Option<String>,
+    /// Device memory in bytes that one call may take for data in host memory; `None` for 2 GiB. A matrix that does not fit
+    /// streams through in slabs of columns, once for each read.
+    pub memory_budget: Option<u64>,
+}
+
+/// Budget when none is given.
+const BUDGET: u64 = 2 << 30;
+
+/// The GPU engine.
+#[derive(Debug, Clone)]
+pub(crate) struct GpuEngine {
+    device: Arc<Device>,
+    budget: u64,
+}
+
+impl GpuEngine {
+    pub(crate) async fn new(options: GpuOptions) -> Result<Self> {
+        let (adapter, info) = adapters::choose(options.adapter.as_deref()).await?;
+        let device = Arc::new(Device::open(adapter, info).await?);
+        Ok(Self { device, budget: options.memory_budget.unwrap_or(BUDGET) })
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("{} ({})", self.device.info.name, self.device.info.backend)
+    }
+
+    /// Does this engine's device hold the matrix?
+    pub(crate) fn holds(&self, resident: &Resident) -> bool {
+        Arc::ptr_eq(&self.device, resident.device())
+    }
+
+    /// Copies rows to the device.
+    pub(crate) async fn load(&self, rows: &Rows<'_>) -> Result<Resident> {
+        self.takes(rows.n())?;
+        Resident::load(&self.device, rows).await
+    }
+
+    /// Passes over rows in host memory; they stay on the device between the passes of a call if the budget allows.
+    pub(crate) fn stream<'a>(&self, rows: &'a Rows<'a>) -> Result<GpuPasses<'a>> {
+        self.takes(rows.n())?;
+        let layout = Layout::within(&self.device, rows.n(), rows.d(), self.budget)?;
+        let whole = 4 * (rows.n() as u64) * (rows.d() as u64) + 2 * layout.slab_bytes() <= self.budget;
+        Ok(GpuPasses::new(self.device.clone(), Source::host(rows, layout, whole)))
+    }
+
+    /// Passes over a matrix on the device.
+    pub(crate) fn resident<'a>(&self, resident: &'a Resident) -> Result<GpuPasses<'a>> {
+        self.takes(resident.n())?;
+        Ok(GpuPasses::new(self.device.clone(), Source::Resident(resident)))
+    }
+
+    fn takes(&self, n: usize) -> Result<()> {
+        if n > shader::MOST_ROWS {
+            return Err(Error::parameter(
+                "gpu",
+                "n",
+                n,
+                format_args!("at most {} rows; the CPU engine takes more", shader::MOST_ROWS),
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,356 @@
+//! What the GPU engine offers to [`execute`](crate::engines::execute): each pass walks the slabs once, two in flight.
+
+use super::device::{Buffer, Device, Fetch, Use};
+use super::shader::{Kernel, quads, slices};
+use super::slabs::{Chunk, Source};
+use crate::engines::cpu::gram::{Running, Sums};
+use crate::engines::execute::{Passes, Term, Traffic, Weiszfelds};
+use crate::engines::keys::EXPONENT;
+use crate::engines::pivot::Centre;
+use crate::error::Result;
+use crate::plan::{Stat, Weiszfeld};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// `Row` of `matrix.wgsl`.
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct RowEntry {
+    pub(crate) index: u32,
+    pub(crate) scale: f32,
+    pub(crate) weight: f32,
+    pub(crate) padding: u32,
+}
+
+impl RowEntry {
+    pub(crate) fn plain(rows: &[usize]) -> Vec<Self> {
+        Self::scaled(rows, &vec![1.0; rows.len()])
+    }
+
+    fn scaled(rows: &[usize], scales: &[f32]) -> Vec<Self> {
+        rows.iter().zip(scales).map(|(&i, &scale)| Self { index: i as u32, scale, weight: 0.0, padding: 0 }).collect()
+    }
+}
+
+/// `Params` of `matrix.wgsl`.
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct Params {
+    pub(crate) columns: u32,
+    pub(crate) stride: u32,
+    pub(crate) rows: u32,
+    pub(crate) centre: u32,
+    pub(crate) first: u32,
+    pub(crate) beta: f32,
+    pub(crate) blocks: u32,
+    pub(crate) tolerance: f32,
+}
+
+/// `MEDIAN` of `matrix.wgsl`.
+const MEDIAN: u32 = u32::MAX;
+
+impl Params {
+    pub(crate) fn new(chunk: &Chunk, rows: usize) -> Self {
+        Self {
+            columns: chunk.columns as u32,
+            stride: chunk.stride() as u32,
+            rows: rows as u32,
+            centre: MEDIAN,
+            first: 0,
+            beta: 0.0,
+            blocks: 0,
+            tolerance: 0.0,
+        }
+    }
+}
+
+/// Groups over x and y: at most 65535 a side.
+pub(crate) fn groups(count: usize) -> [u32; 3] {
+    let x = count.clamp(1, 65_535);
+    [x as u32, count.div_ceil(x).max(1) as u32, 1]
+}
+
+/// Waits until work on a buffer is done.
+pub(crate) async fn settle(device: &Device, buffer: &Buffer) -> Result<()> {
+    let mut encoder = device.encoder();
+    let fetch = device.fetch(&mut encoder, buffer, 0, 4);
+    device.submit(encoder);
+    device.receive(fetch, |_: &[u32]| ()).await
+}
+
+/// Rounds of a Weiszfeld iteration submitted at once. Rounds after the last one needed do nothing.
+const ROUNDS: usize = 32;
+
+pub(crate) struct GpuPasses<'a> {
+    device: Arc<Device>,
+    source: Source<'a>,
+    traffic: Traffic,
+}
+
+/// What one slab's work leaves: the bytes under way, and buffers that must live until they arrive.
+type Flight = (Fetch, Vec<Buffer>);
+
+impl<'a> GpuPasses<'a> {
+    pub(crate) fn new(device: Arc<Device>, source: Source<'a>) -> Self {
+        Self { device, source, traffic: Traffic::default() }
+    }
+
+    fn count(&mut self, rows: usize) {
+        self.traffic.passes += 1;
+        self.traffic.read += 4 * (rows * self.d()) as u64;
+    }
+
+    fn table<T: bytemuck::Pod>(&mut self, role: Use, values: &[T]) -> Buffer {
+        self.traffic.uploaded += size_of_val(values) as u64;
+        self.device.filled(role, values)
+    }
+
+    /// Walks the slabs, two in flight: while one is worked on, the next is uploaded.
+    async fn each_slab<T: bytemuck::Pod>(
+        &mut self,
+        wanted: &[usize],
+        mut encode: impl FnMut(&Device, &mut wgpu::CommandEncoder, &Chunk, &Buffer) -> Flight,
+        mut take: impl FnMut(&Chunk, &[T]),
+    ) -> Result<()> {
+        let mut flying: VecDeque<(Chunk, Arc<Buffer>, Flight)> = VecDeque::new();
+        let mut chunks = self.source.layout().chunks();
+        loop {
+            let chunk = chunks.next();
+            if let Some(chunk) = chunk {
+                let slab = self.source.slab(&self.device, &chunk, wanted, &mut self.traffic);
+                let mut encoder = self.device.encoder();
+                let flight = encode(&self.device, &mut encoder, &chunk, &slab);
+                self.device.submit(encoder);
+                flying.push_back((chunk, slab, flight));
+            }
+            if chunk.is_none() || flying.len() == 2 {
+                let Some((chunk, _slab, (fetch, _held))) = flying.pop_front() else { return Ok(()) };
+                let downloaded = &mut self.traffic.downloaded;
+                let counted = |values: &[T]| {
+                    *downloaded += size_of_val(values) as u64;
+                    take(&chunk, values);
+                };
+                self.device.receive(fetch, counted).await?;
+            }
+        }
+    }
+
+    /// A pass whose result is one value a column.
+    async fn columns(
+        &mut self,
+        kernel: Kernel,
+        wanted: &[usize],
+        table: &[RowEntry],
+        centre: u32,
+        out: &mut [f32],
+    ) -> Result<Vec<usize>> {
+        self.count(wanted.len());
+        let rows = self.table(Use::Storage, table);
+        let notes = self.table(Use::Storage, &vec![0u32; table.len()]);
+        let encode = |device: &Device, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, slab: &Buffer| {
+            let params = device.filled(Use::Uniform, &[Params { centre, ..Params::new(chunk, table.len()) }]);
+            let y = device.buffer(Use::Storage, 4 * chunk.columns as u64);
+            let bound = device.bind(kernel, &[(0, slab), (1, &rows), (2, &params), (3, &y), (4, &notes)]);
+            bound.dispatch(encoder, groups(chunk.columns.div_ceil(64)));
+            (device.fetch(encoder, &y, 0, 4 * chunk.columns as u64), vec![params, y])
+        };
+        let take = |chunk: &Chunk, y: &[f32]| out[chunk.first..chunk.first + chunk.columns].copy_from_slice(y);
+        self.each_slab(wanted, encode, take).await?;
+        let raised = self.read_table(&notes, table.len()).await?;
+        Ok(table.iter().zip(raised).filter(|(_, raised)| *raised != 0).map(|(row, _)| row.index as usize).collect())
+    }
+
+    async fn read_table(&mut self, buffer: &Buffer, length: usize) -> Result<Vec<u32>> {
+        let mut encoder = self.device.encoder();
+        let fetch = self.device.fetch(&mut encoder, buffer, 0, 4 * length as u64);
+        self.device.submit(encoder);
+        self.traffic.downloaded += 4 * length as u64;
+        self.device.receive(fetch, <[u32]>::to_vec).await
+    }
+}
+
+impl Passes for GpuPasses<'_> {
+    fn n(&self) -> usize {
+        self.source.layout().n
+    }
+
+    fn d(&self) -> usize {
+        self.source.layout().d
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    async fn sample(&mut self, rows: &[usize], columns: &[usize]) -> Result<Vec<f32>> {
+        if columns.len() == self.d() {
+            self.count(rows.len());
+        } else {
+            self.traffic.read += 4 * (rows.len() * columns.len()) as u64;
+        }
+        if let Source::Host { rows: host, .. } = &self.source {
+            return Ok(rows.iter().flat_map(|&i| columns.iter().map(move |&k| host.row(i)[k])).collect());
+        }
+        let total = columns.len();
+        let table = self.table(Use::Storage, &RowEntry::plain(rows));
+        let mut values = vec![0.0; rows.len() * total];
+        let of = |chunk: &Chunk| {
+            let at = columns.partition_point(|&k| k < chunk.first);
+            (at, columns.partition_point(|&k| k < chunk.first + chunk.columns))
+        };
+        let encode = |device: &Device, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, slab: &Buffer| {
+            let (at, end) = of(chunk);
+            let wanted: Vec<u32> = columns[at..end].iter().map(|&k| (k - chunk.first) as u32).collect();
+            let width = wanted.len() as u32;
+            let params = Params { columns: width, blocks: width, ..Params::new(chunk, rows.len()) };
+            let params = device.filled(Use::Uniform, &[params]);
+            let wanted = device.filled(Use::Storage, if width == 0 { &[0] } else { &wanted[..] });
+            let out = device.buffer(Use::Storage, 4 * u64::from(width.max(1)) * rows.len() as u64);
+            let bound = device.bind(Kernel::Gather, &[(0, slab), (1, &table), (2, &params), (3, &out), (5, &wanted)]);
+            let [x, y, _] = groups((width as usize).div_ceil(64));
+            bound.dispatch(encoder, [x, y, rows.len() as u32]);
+            (device.fetch(encoder, &out, 0, 4 * u64::from(width.max(1)) * rows.len() as u64), vec![params, wanted, out])
+        };
+        let take = |chunk: &Chunk, got: &[f32]| {
+            let (at, end) = of(chunk);
+            for i in 0..rows.len() {
+                values[i * total + at..i * total + end].copy_from_slice(&got[i * (end - at)..][..end - at]);
+            }
+        };
+        self.each_slab(rows, encode, take).await?;
+        Ok(values)
+    }
+
+    async fn gram(&mut self, rows: &[usize], centre: Centre, scales: &[f32]) -> Result<Sums> {
+        self.count(rows.len());
+        let m = rows.len();
+        let pairs = m * (m + 1) / 2;
+        let centre = match centre {
+            Centre::Row(row) => row as u32,
+            Centre::Median => MEDIAN,
+        };
+        let table = self.table(Use::Storage, &RowEntry::scaled(rows, scales));
+        let notes = self.table(Use::Storage, &vec![0u32; m]);
+        let mut running = Running::new(m);
+        let encode = |device: &Device, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, slab: &Buffer| {
+            let params = device.filled(Use::Uniform, &[Params { centre, ..Params::new(chunk, m) }]);
+            let bytes = 4 * (chunk.blocks() * pairs) as u64;
+            let sums = device.buffer(Use::Storage, bytes);
+            let bound = device.bind(Kernel::Gram { rows: m }, &[(0, slab), (1, &table), (2, &params), (3, &sums), (4, &notes)]);
+            let [x, y, _] = groups(chunk.blocks());
+            bound.dispatch(encoder, [x, y, slices(m) as u32]);
+            (device.fetch(encoder, &sums, 0, bytes), vec![params, sums])
+        };
+        let take = |_: &Chunk, sums: &[f32]| sums.chunks(pairs).for_each(|block| running.add(block.iter().copied()));
+        self.each_slab(rows, encode, take).await?;
+        running.raise(&self.read_table(&notes, m).await?);
+        Ok(running.finish())
+    }
+
+    async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut [f32]) -> Result<Vec<usize>> {
+        let wanted: Vec<usize> = terms.iter().map(|t| t.row).collect();
+        let table: Vec<RowEntry> =
+            terms.iter().map(|t| RowEntry { index: t.row as u32, scale: t.scale, weight: t.weight, padding: 0 }).collect();
+        self.columns(Kernel::Mix, &wanted, &table, centre as u32, out).await
+    }
+
+    async fn coordinate(&mut self, rows: &[usize], stat: Stat, out: &mut [f32]) -> Result<Vec<usize>> {
+        self.columns(Kernel::Coordinate { stat, rows: rows.len() }, rows, &RowEntry::plain(rows), MEDIAN, out).await
+    }
+
+    async fn copy_row(&mut self, row: usize, out: &mut [f32]) -> Result<()> {
+        match &self.source {
+            Source::Host { rows, .. } => out.copy_from_slice(rows.row(row)),
+            Source::Resident(resident) => {
+                for chunk in self.source.layout().chunks() {
+                    let mut encoder = self.device.encoder();
+                    let fetch = resident.fetch_row(&mut encoder, &chunk, row);
+                    self.device.submit(encoder);
+                    let to = &mut out[chunk.first..chunk.first + chunk.columns];
+                    self.device.receive(fetch, |values: &[f32]| to.copy_from_slice(values)).await?;
+                    self.traffic.downloaded += 4 * chunk.columns as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn weiszfeld(&mut self, rows: &[usize], centre: usize, scales: &[f32], how: Weiszfeld) -> Result<Weiszfelds> {
+        let m = rows.len();
+        let device = self.device.clone();
+        let mut state = Weiszfelds::start(scales);
+        let start = [0, 0, f32::INFINITY.to_bits(), 0].into_iter().chain(state.scaled_weights.iter().map(|w| w.to_bits()));
+        let on_device = self.table(Use::Storage, &start.collect::<Vec<u32>>());
+        let table = self.table(Use::Storage, &RowEntry::scaled(rows, scales));
+        let notes = self.table(Use::Storage, &vec![0u32; m]);
+        let blocks: usize = self.source.layout().chunks().map(|c| c.blocks()).sum();
+        let sums = device.buffer(Use::Storage, 16 * (blocks * quads(m)) as u64);
+        let params = |chunk: &Chunk, before: usize| {
+            let first = (before * quads(m)) as u32;
+            let params = Params {
+                centre: centre as u32,
+                first,
+                blocks: blocks as u32,
+                tolerance: how.tolerance as f32,
+                ..Params::new(chunk, m)
+            };
+            device.filled(Use::Uniform, &[params])
+        };
+        let bind = |params: &Buffer, slab: &Buffer| {
+            let bindings = [(0, slab), (1, &table), (2, params), (3, &sums), (4, &notes), (5, &on_device)];
+            device.bind(Kernel::Weiszfeld { rows: m }, &bindings)
+        };
+        let any = Chunk { index: 0, first: 0, columns: 0 };
+        let step_params = params(&any, 0);
+        let step = device.bind(Kernel::WeiszfeldStep, &[(1, &table), (2, &step_params), (3, &sums), (5, &on_device)]);
+
+        // Slabs that stay are bound once, and many rounds go in one submission.
+        let mut bound = Vec::new();
+        if self.source.stays() {
+            let mut before = 0;
+            for chunk in self.source.layout().chunks() {
+                let slab = self.source.slab(&device, &chunk, rows, &mut self.traffic);
+                bound.push((bind(&params(&chunk, before), &slab), groups(chunk.blocks())));
+                before += chunk.blocks();
+            }
+        }
+        let header = loop {
+            if self.source.stays() {
+                let mut encoder = device.encoder();
+                for _ in 0..ROUNDS.min(how.rounds - state.rounds) {
+                    bound.iter().for_each(|(bound, groups)| bound.dispatch(&mut encoder, *groups));
+                    step.dispatch(&mut encoder, [1, 1, 1]);
+                }
+                device.submit(encoder);
+            } else {
+                let mut before = 0;
+                let encode = |device: &Device, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, slab: &Buffer| {
+                    let params = params(chunk, before);
+                    before += chunk.blocks();
+                    bind(&params, slab).dispatch(encoder, groups(chunk.blocks()));
+                    (device.fetch(encoder, &on_device, 0, 16), vec![params])
+                };
+                self.each_slab(rows, encode, |_, _: &[u32]| ()).await?;
+                let mut encoder = device.encoder();
+                step.dispatch(&mut encoder, [1, 1, 1]);
+                device.submit(encoder);
+            }
+            let header = self.read_table(&on_device, 4 + m).await?;
+            state.rounds = header[0] as usize;
+            if header[1] != 0 || state.rounds >= how.rounds {
+                break header;
+            }
+        };
+        for _ in 0..state.rounds {
+            self.count(m);
+        }
+        state.residual = f64::from(f32::from_bits(header[2]));
+        state.scaled_weights = header[4..].iter().map(|&bits| f32::from_bits(bits)).collect();
+        state.weights = state.scaled_weights.iter().zip(scales).map(|(w, s)| f64::from(*w) * f64::from(*s)).collect();
+        let total: f64 = state.weights.iter().sum();
+        state.weights.iter_mut().for_each(|w| *w /= total);
+        state.largest = self.read_table(&notes, m).await?;
+        debug_assert!(total.is_finite() || state.largest.iter().any(|&l| l >= EXPONENT));
+        Ok(state)
+    }
+}

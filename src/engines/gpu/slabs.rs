@@ -1,0 +1,262 @@
+//! A matrix as slabs of columns: n rows × some columns, row-major, each in a buffer of its own. No slab is larger than what a
+//! kernel can bind, so neither the device's limits nor its memory bound the size of a matrix.
+
+use super::device::{Buffer, Device, Use};
+use super::passes::{self, Params, RowEntry};
+use super::shader::{BLOCK, Kernel};
+use crate::engines::execute::Traffic;
+use crate::error::{Error, Result};
+use crate::rows::Rows;
+use std::sync::Arc;
+
+/// Bytes of a slab where limits allow it: enough to fill a GPU, small enough to overlap with the upload of the next.
+const SLAB: u64 = 64 << 20;
+
+/// Largest binding that wgpu accepts, whatever an adapter says.
+const BINDING: u64 = (1 << 31) - 4;
+
+/// How a matrix is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) n: usize,
+    pub(crate) d: usize,
+    /// Columns of a slab but the last; a multiple of [`BLOCK`], so that blocks do not depend on it.
+    width: usize,
+}
+
+/// Some consecutive columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    /// Position among the slabs.
+    pub(crate) index: usize,
+    /// First column.
+    pub(crate) first: usize,
+    /// Number of columns.
+    pub(crate) columns: usize,
+}
+
+impl Chunk {
+    /// Values from one row of the slab to the next.
+    pub(crate) fn stride(&self) -> usize {
+        self.columns.next_multiple_of(4)
+    }
+
+    pub(crate) fn blocks(&self) -> usize {
+        self.columns.div_ceil(BLOCK)
+    }
+}
+
+impl Layout {
+    fn of_bytes(device: &Device, n: usize, d: usize, bytes: u64) -> Option<Self> {
+        let limits = &device.limits;
+        let most = (limits.max_storage_buffer_binding_size as u64).min(limits.max_buffer_size).min(BINDING);
+        let columns = bytes.min(most) / (4 * n.max(1) as u64);
+        let width = (columns / BLOCK as u64 * BLOCK as u64) as usize;
+        (width > 0).then_some(Self { n, d, width })
+    }
+
+    /// Slabs for a matrix that is to stay on the device.
+    pub(crate) fn new(device: &Device, n: usize, d: usize) -> Result<Self> {
+        let least = 4 * (n * BLOCK) as u64;
+        Self::of_bytes(device, n, d, SLAB.max(least)).ok_or_else(|| {
+            Error::parameter("gpu", "n", n, format_args!("small enough that {BLOCK} columns fit a binding of {}", device.info.name))
+        })
+    }
+
+    /// Slabs for a matrix that streams through a budget: two in flight, each with its staging copy, results and read-back.
+    pub(crate) fn within(device: &Device, n: usize, d: usize, budget: u64) -> Result<Self> {
+        let least = 6 * 4 * (n * BLOCK) as u64;
+        Self::of_bytes(device, n, d, SLAB.min(budget / 6))
+            .ok_or_else(|| Error::parameter("gpu", "memory_budget", budget, format_args!("at least {least} bytes for {n} rows")))
+    }
+
+    pub(crate) fn slab_bytes(&self) -> u64 {
+        4 * self.n as u64 * self.width.min(self.d.next_multiple_of(4)) as u64
+    }
+
+    pub(crate) fn chunks(self) -> impl ExactSizeIterator<Item = Chunk> {
+        (0..self.d.div_ceil(self.width)).map(move |index| {
+            let first = index * self.width;
+            Chunk { index, first, columns: self.width.min(self.d - first) }
+        })
+    }
+}
+
+/// A buffer with some rows of some columns, copied from the host.
+fn upload(device: &Device, rows: &Rows, chunk: &Chunk, wanted: &[usize]) -> Buffer {
+    let slab = device.buffer(Use::Storage, 4 * (rows.n() * chunk.stride()) as u64);
+    for &i in wanted {
+        device.write(&slab, 4 * (i * chunk.stride()) as u64, &rows.row(i)[chunk.first..chunk.first + chunk.columns]);
+    }
+    slab
+}
+
+/// Where passes find their slabs.
+pub(crate) enum Source<'a> {
+    /// In host memory; slabs are uploaded when they are wanted, and kept when the whole matrix fits the budget.
+    Host { rows: &'a Rows<'a>, layout: Layout, kept: Option<Vec<Option<Arc<Buffer>>>> },
+    /// On the device.
+    Resident(&'a Resident),
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn host(rows: &'a Rows<'a>, layout: Layout, keep: bool) -> Self {
+        Source::Host { rows, layout, kept: keep.then(|| vec![None; layout.chunks().len()]) }
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        match self {
+            Source::Host { layout, .. } => *layout,
+            Source::Resident(resident) => resident.layout,
+        }
+    }
+
+    /// Does a slab stay on the device from one pass to the next?
+    pub(crate) fn stays(&self) -> bool {
+        !matches!(self, Source::Host { kept: None, .. })
+    }
+
+    /// The slab with at least the wanted rows of the chunk.
+    pub(crate) fn slab(&mut self, device: &Device, chunk: &Chunk, wanted: &[usize], traffic: &mut Traffic) -> Arc<Buffer> {
+        match self {
+            Source::Resident(resident) => resident.slabs[chunk.index].clone(),
+            Source::Host { rows, kept: None, .. } => {
+                traffic.uploaded += 4 * (wanted.len() * chunk.columns) as u64;
+                Arc::new(upload(device, rows, chunk, wanted))
+            }
+            Source::Host { rows, kept: Some(kept), .. } => kept[chunk.index]
+                .get_or_insert_with(|| {
+                    traffic.uploaded += 4 * (rows.n() * chunk.columns) as u64;
+                    Arc::new(upload(device, rows, chunk, &(0..rows.n()).collect::<Vec<_>>()))
+                })
+                .clone(),
+        }
+    }
+}
+
+/// A matrix on the device.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    device: Arc<Device>,
+    layout: Layout,
+    slabs: Vec<Arc<Buffer>>,
+}
+
+impl Resident {
+    pub(crate) async fn load(device: &Arc<Device>, rows: &Rows<'_>) -> Result<Self> {
+        let layout = Layout::new(device, rows.n(), rows.d())?;
+        let everyone: Vec<usize> = (0..rows.n()).collect();
+        let mut slabs = Vec::new();
+        for chunk in layout.chunks() {
+            let slab = upload(device, rows, &chunk, &everyone).own();
+            passes::settle(device, &slab).await?;
+            slabs.push(Arc::new(slab));
+        }
+        Ok(Self { device: device.clone(), layout, slabs })
+    }
+
+    pub(crate) fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    pub(crate) fn n(&self) -> usize {
+        self.layout.n
+    }
+
+    pub(crate) fn d(&self) -> usize {
+        self.layout.d
+    }
+
+    pub(crate) async fn read(&self) -> Result<Vec<f32>> {
+        let (n, d) = (self.n(), self.d());
+        let mut values = vec![0.0; n * d];
+        for chunk in self.layout.chunks() {
+            let mut encoder = self.device.encoder();
+            let fetch = self.device.fetch(&mut encoder, &self.slabs[chunk.index], 0, 4 * (n * chunk.stride()) as u64);
+            self.device.submit(encoder);
+            let copy = |slab: &[f32]| {
+                for i in 0..n {
+                    let row = &slab[i * chunk.stride()..][..chunk.columns];
+                    values[i * d + chunk.first..][..chunk.columns].copy_from_slice(row);
+                }
+            };
+            self.device.receive(fetch, copy).await?;
+        }
+        Ok(values)
+    }
+
+    /// Starts to fetch one row of a slab.
+    pub(crate) fn fetch_row(&self, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, row: usize) -> super::device::Fetch {
+        self.device.fetch(encoder, &self.slabs[chunk.index], 4 * (row * chunk.stride()) as u64, 4 * chunk.columns as u64)
+    }
+
+    /// Sets a row to zero.
+    pub(crate) fn zero(&mut self, row: usize) -> Result<()> {
+        let mut encoder = self.device.encoder();
+        for chunk in self.layout.chunks() {
+            let bytes = 4 * chunk.stride() as u64;
+            encoder.clear_buffer(&self.slabs[chunk.index].buffer, row as u64 * bytes, Some(bytes));
+        }
+        self.device.submit(encoder);
+        self.device.check()
+    }
+
+    /// New rows from old ones by index; `None` is a row of zeros. Copied on the device.
+    pub(crate) fn rearrange(&mut self, rows: &[Option<usize>]) -> Result<()> {
+        let layout = Layout::new(&self.device, rows.len(), self.d())?;
+        let mut encoder = self.device.encoder();
+        let mut slabs = Vec::new();
+        for new in layout.chunks() {
+            let slab = self.device.buffer(Use::Storage, 4 * (rows.len() * new.stride()) as u64).own();
+            for (to, from) in rows.iter().enumerate() {
+                let Some(from) = from else {
+                    encoder.clear_buffer(&slab.buffer, 4 * (to * new.stride()) as u64, Some(4 * new.stride() as u64));
+                    continue;
+                };
+                for old in self.layout.chunks() {
+                    let first = old.first.max(new.first);
+                    let end = (old.first + old.columns).min(new.first + new.columns);
+                    if first < end {
+                        let source = 4 * (from * old.stride() + first - old.first) as u64;
+                        let target = 4 * (to * new.stride() + first - new.first) as u64;
+                        let bytes = 4 * (end - first) as u64;
+                        encoder.copy_buffer_to_buffer(&self.slabs[old.index].buffer, source, &slab.buffer, target, bytes);
+                    }
+                }
+            }
+            slabs.push(Arc::new(slab));
+        }
+        self.device.submit(encoder);
+        self.device.check()?;
+        (self.layout, self.slabs) = (layout, slabs);
+        Ok(())
+    }
+
+    /// M ← βM + (1−β)G for the `present` rows.
+    pub(crate) async fn momentum(&mut self, gradients: &Rows<'_>, present: &[usize], beta: f32) -> Result<()> {
+        if present.is_empty() {
+            return Ok(());
+        }
+        let table = self.device.filled(Use::Storage, &RowEntry::plain(present));
+        let mut flying = None;
+        for chunk in self.layout.chunks() {
+            let slab = upload(&self.device, gradients, &chunk, present);
+            let params = Params { beta, ..Params::new(&chunk, present.len()) };
+            let params = self.device.filled(Use::Uniform, &[params]);
+            let bindings = [(0, &slab), (1, &table), (2, &params), (3, &*self.slabs[chunk.index])];
+            let mut encoder = self.device.encoder();
+            let [x, y, _] = passes::groups(chunk.columns.div_ceil(64));
+            self.device.bind(Kernel::Momentum, &bindings).dispatch(&mut encoder, [x, y, present.len() as u32]);
+            let fetch = self.device.fetch(&mut encoder, &table, 0, 4);
+            self.device.submit(encoder);
+            // One slab is uploaded while the one before it is worked on.
+            if let Some((fetch, ..)) = flying.replace((fetch, slab, params)) {
+                self.device.receive(fetch, |_: &[u32]| ()).await?;
+            }
+        }
+        match flying {
+            Some((fetch, ..)) => self.device.receive(fetch, |_: &[u32]| ()).await,
+            None => Ok(()),
+        }
+    }
+}

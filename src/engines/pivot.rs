@@ -1,0 +1,143 @@
+//! The few columns that are looked at before the data is read: they give a pivot row and the scale of each row.
+
+use crate::engines::cpu;
+use crate::engines::keys::{EXPONENT, magnitude};
+use crate::gram::Gram;
+
+/// Where the rows are centred before their inner products are summed in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Centre {
+    /// On one of the rows (an index into the matrix).
+    Row(usize),
+    /// On the lower median of each column: needs no sample and cannot be far from the honest rows, but costs an ordering.
+    Median,
+}
+
+/// Columns drawn in runs of this many, one cache line each.
+const RUN: usize = 16;
+
+/// About `want` of d columns, ascending; all of them when d is no more.
+pub(crate) fn columns(d: usize, want: usize, seed: u64) -> Vec<usize> {
+    if d <= want.max(RUN) {
+        return (0..d).collect();
+    }
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut runs: Vec<usize> = (0..want.div_ceil(RUN)).map(|_| random.usize(0..d / RUN)).collect();
+    runs.sort_unstable();
+    runs.dedup();
+    runs.into_iter().flat_map(|r| r * RUN..(r + 1) * RUN).collect()
+}
+
+/// A power of two that brings a row of this largest magnitude (as bits) near 1; 1 for ordinary rows.
+pub(crate) fn scale(largest: u32) -> f32 {
+    let exponent = match largest {
+        0 => 0,
+        bits if bits >= EXPONENT => 0,
+        bits => f32::from_bits(bits).log2().floor() as i32,
+    };
+    if exponent.abs() <= 30 { 1.0 } else { 2f32.powi(-exponent.clamp(-126, 126)) }
+}
+
+/// One scale a row, for rows of these largest magnitudes centred on something no larger than `centre`.
+pub(crate) fn scales_about(largest: &[u32], centre: u32) -> Vec<f32> {
+    largest.iter().map(|&l| scale(l.max(centre))).collect()
+}
+
+/// One scale a row when each column is centred on its median: no median is larger than ⌈m/2⌉ of the rows' largest values.
+pub(crate) fn scales_about_median(largest: &[u32]) -> Vec<f32> {
+    scales_about(largest, largest.get(middle(largest)).copied().unwrap_or(0))
+}
+
+/// Index of the ⌈m/2⌉-th largest value.
+pub(crate) fn middle(largest: &[u32]) -> usize {
+    let mut order: Vec<usize> = (0..largest.len()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(largest[i]));
+    order.get(largest.len().div_ceil(2).saturating_sub(1)).copied().unwrap_or(0)
+}
+
+/// Did the scale serve a row of this largest magnitude? Squares of scaled values up to 2⁵⁰ can be summed in f32, and those
+/// of values from 2⁻⁵⁰ on do not vanish.
+pub(crate) fn fits(largest: u32, scale: f32) -> bool {
+    let scaled = f64::from(f32::from_bits(largest)) * f64::from(scale);
+    largest == 0 || (2f64.powi(-50)..=2f64.powi(50)).contains(&scaled)
+}
+
+/// Index of the largest weight, the lowest of equal ones.
+pub(crate) fn heaviest(weights: &[f64]) -> usize {
+    (0..weights.len()).max_by(|&a, &b| weights[a].total_cmp(&weights[b]).then(b.cmp(&a))).unwrap_or(0)
+}
+
+/// What the sample says of `rows` (indices into the matrix), of which it holds `width` columns each, row after row.
+pub(crate) struct Sample {
+    /// The rows without NaN or infinite values in the sample.
+    pub(crate) finite: Vec<usize>,
+    /// For each of `finite`: its largest magnitude in the sample.
+    largest: Vec<u32>,
+    /// Inner products of `finite` over the sampled columns.
+    pub(crate) gram: Gram,
+}
+
+impl Sample {
+    pub(crate) fn new(rows: &[usize], values: &[f32], width: usize) -> Self {
+        let (mut finite, mut largest, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, &row) in rows.iter().enumerate() {
+            let slice = &values[at * width..(at + 1) * width];
+            let top = slice.iter().map(|v| magnitude(v.to_bits())).max().unwrap_or(0);
+            if top < EXPONENT {
+                finite.push(row);
+                largest.push(top);
+                kept.push(slice);
+            }
+        }
+        let scales = scales_about_median(&largest);
+        let sums = cpu::gram::gram(&kept, None, &scales);
+        Self { gram: unscaled(&sums.products, &scales), finite, largest }
+    }
+
+    /// The row (an index into `finite`) of least Krum score with half of the others as neighbours, whatever f the caller
+    /// gives: f = 0 would let a far row win. And the scales of the rows when they are centred on it.
+    pub(crate) fn pivot(&self) -> (usize, Vec<f32>) {
+        let scores = central_scores(&self.gram);
+        let p = (0..scores.len()).min_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap_or(0);
+        (p, scales_about(&self.largest, self.largest[p]))
+    }
+}
+
+/// Krum scores with ⌈n/2⌉ − 1 neighbours.
+pub(crate) fn central_scores(gram: &Gram) -> Vec<f64> {
+    gram.krum_scores(gram.n().div_ceil(2) - 1)
+}
+
+/// Inner products of scaled rows back to those of the rows. Exact: scales are powers of two.
+pub(crate) fn unscaled(products: &[f64], scales: &[f32]) -> Gram {
+    let n = scales.len();
+    let s: Vec<f64> = scales.iter().map(|s| f64::from(*s)).collect();
+    let values = (0..n * n).map(|k| products[k] / s[k / n] / s[k % n]).collect();
+    Gram::new(n, values).expect("n × n products")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_are_powers_of_two_for_every_magnitude() {
+        for bits in (0..EXPONENT).step_by(12_345).chain([1, EXPONENT - 1, EXPONENT, 0x7fff_ffff]) {
+            let s = scale(bits);
+            assert!(s.is_normal() && s.to_bits() & 0x7f_ffff == 0, "{bits:x}");
+            if bits > 0 && bits < EXPONENT {
+                let scaled = f64::from(f32::from_bits(bits)) * f64::from(s);
+                assert!((2f64.powi(-30)..2f64.powi(31)).contains(&scaled), "{bits:x}: {scaled}");
+            }
+        }
+    }
+
+    #[test]
+    fn columns_are_ascending_distinct_and_in_range() {
+        for d in [0, 1, 100, 101, 5000, 1 << 20] {
+            let c = columns(d, 100, 7);
+            assert!(c.windows(2).all(|w| w[0] < w[1]) && c.iter().all(|&k| k < d));
+            assert!(c.len() <= 112 && c.len() >= d.min(32));
+        }
+    }
+}

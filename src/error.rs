@@ -1,0 +1,114 @@
+//! The one error type of the crate: every variant carries the numbers a reader needs to mend the call.
+
+/// Why a call was refused or could not be finished. Nothing is written to the caller's output when one is returned.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The rule gives no guarantee, or has no meaning, for this many workers and this Byzantine bound.
+    #[error("{rule}: f = {f} Byzantine of n = {n} workers is out of its range: it needs {needs}")]
+    Requirement {
+        /// Name of the rule.
+        rule: String,
+        /// Workers.
+        n: usize,
+        /// Byzantine bound asked for.
+        f: usize,
+        /// What the rule requires of (n, f).
+        needs: String,
+    },
+    /// A parameter of a rule or an engine is out of range.
+    #[error("{of}: {name} = {value}, but it must be {limit}")]
+    Parameter {
+        /// Rule or engine the parameter belongs to.
+        of: String,
+        /// Name of the parameter.
+        name: String,
+        /// Value given.
+        value: String,
+        /// Values accepted.
+        limit: String,
+    },
+    /// A matrix without rows has no aggregate.
+    #[error("there are no rows: at least one worker is needed")]
+    NoWorkers,
+    /// The rows do not all have the same number of coordinates.
+    #[error("row {row} has {got} coordinates where row 0 has {expected}")]
+    Ragged {
+        /// Offending row.
+        row: usize,
+        /// Its length.
+        got: usize,
+        /// Length of row 0.
+        expected: usize,
+    },
+    /// A slice does not hold n × d values.
+    #[error("{got} values do not make a matrix of n = {n} rows of d = {d}")]
+    Shape {
+        /// Values given.
+        got: usize,
+        /// Rows.
+        n: usize,
+        /// Coordinates.
+        d: usize,
+    },
+    /// The caller's output slice has the wrong length.
+    #[error("the output holds {got} values, the rows have d = {expected} coordinates")]
+    OutputLength {
+        /// Length of the output.
+        got: usize,
+        /// Coordinates of the rows.
+        expected: usize,
+    },
+    /// More rows hold NaN or infinite values than the Byzantine bound admits.
+    #[error("{rule}: {} rows hold NaN or infinite values or are absent, more than f = {f}: rows {rows:?}", rows.len())]
+    NonFinite {
+        /// Name of the rule.
+        rule: String,
+        /// The rows, ascending.
+        rows: Vec<usize>,
+        /// Byzantine bound.
+        f: usize,
+    },
+    /// A specification such as `krum:neighbors=3` could not be read.
+    #[error("rule specification '{spec}': {reason}")]
+    Spec {
+        /// The text given.
+        spec: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A worker index, a row count or a dimension does not fit the momentum state.
+    #[error("momentum: {0}")]
+    Momentum(String),
+    /// No adapter answers to the name.
+    #[error("no device matches '{wanted}'; available: {available}")]
+    NoDevice {
+        /// What was asked for.
+        wanted: String,
+        /// What is there.
+        available: String,
+    },
+    /// The device refused, ran out of memory or was lost. A new engine can be made.
+    #[error("device '{device}': {reason}")]
+    Device {
+        /// Adapter name.
+        device: String,
+        /// What the driver or wgpu said.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// A [`Error::Parameter`] from anything printable.
+    pub(crate) fn parameter(of: &str, name: &str, value: impl std::fmt::Display, limit: impl std::fmt::Display) -> Self {
+        Error::Parameter { of: of.into(), name: name.into(), value: value.to_string(), limit: limit.to_string() }
+    }
+
+    /// A [`Error::Spec`].
+    pub(crate) fn spec(spec: &str, reason: impl std::fmt::Display) -> Self {
+        Error::Spec { spec: spec.into(), reason: reason.to_string() }
+    }
+}
+
+/// `Result` with the crate's [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;

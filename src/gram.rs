@@ -1,0 +1,66 @@
+//! Inner products of the rows: all that a rule on distances needs to know of the data.
+
+/// The n × n matrix G_ij = ⟨x_i − c, x_j − c⟩ for some common centre c, in f64. Squared distances do not depend on c;
+/// an engine picks a c close to the honest rows, so that they survive the subtraction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gram {
+    n: usize,
+    values: Vec<f64>,
+}
+
+impl Gram {
+    /// From n × n values, row-major and symmetric. `None` when the length is not n².
+    pub fn new(n: usize, values: Vec<f64>) -> Option<Self> {
+        (values.len() == n * n).then_some(Self { n, values })
+    }
+
+    /// Number of rows.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// ⟨x_i − c, x_j − c⟩.
+    pub fn at(&self, i: usize, j: usize) -> f64 {
+        self.values[i * self.n + j]
+    }
+
+    /// Row i: the inner products of x_i − c with all rows.
+    pub fn row(&self, i: usize) -> &[f64] {
+        &self.values[i * self.n..(i + 1) * self.n]
+    }
+
+    /// ‖x_i − x_j‖² = G_ii + G_jj − 2 G_ij, never negative.
+    pub fn distance2(&self, i: usize, j: usize) -> f64 {
+        if i == j { 0.0 } else { (self.at(i, i) + self.at(j, j) - 2.0 * self.at(i, j)).max(0.0) }
+    }
+
+    /// All squared distances, n × n row-major.
+    pub fn distances2(&self) -> Vec<f64> {
+        let n = self.n;
+        (0..n * n).map(|k| self.distance2(k / n, k % n)).collect()
+    }
+
+    /// The inner products of some of the rows.
+    pub fn of_rows(&self, rows: &[usize]) -> Self {
+        let values = rows.iter().flat_map(|&i| rows.iter().map(move |&j| self.at(i, j))).collect();
+        Self { n: rows.len(), values }
+    }
+
+    /// For each row the sum of its `neighbors` least squared distances to *other* rows: Krum's score.
+    pub fn krum_scores(&self, neighbors: usize) -> Vec<f64> {
+        (0..self.n)
+            .map(|i| {
+                let mut others: Vec<f64> = (0..self.n).filter(|&j| j != i).map(|j| self.distance2(i, j)).collect();
+                others.sort_unstable_by(f64::total_cmp);
+                others.iter().take(neighbors).sum()
+            })
+            .collect()
+    }
+}
+
+/// Indices of `values` from least to greatest; equal values keep the lower index first.
+pub(crate) fn ascending(values: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    order
+}

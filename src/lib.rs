@@ -1,0 +1,26 @@
+//! GPU compute kernels for Byzantine-robust aggregation. See the README.
+mod engine;
+mod engines;
+mod error;
+pub mod gram;
+mod matrix;
+mod momentum;
+pub mod plan;
+mod report;
+mod rows;
+pub mod rules;
+pub mod solve;
+mod spec;
+
+pub use engine::Engine;
+pub use engines::cpu::CpuOptions;
+pub use engines::execute::Options;
+#[cfg(feature = "gpu")]
+pub use engines::gpu::{AdapterInfo, GpuOptions, adapters};
+pub use error::{Error, Result};
+pub use matrix::{Input, Matrix};
+pub use momentum::{DistributedMomentum, Snapshot};
+pub use report::{Aggregate, Report};
+pub use rows::Rows;
+pub use rules::Rule;
+pub use spec::Spec;

@@ -1,0 +1,87 @@
+//! n × d values kept where an engine reads them fastest.
+
+use crate::error::Result;
+use crate::rows::Rows;
+
+/// n rows of d coordinates held by an engine: on the GPU for the GPU engine, in host memory for the others. An aggregate of
+/// it uploads nothing. Made by [`Engine::load`](crate::Engine::load).
+#[derive(Debug)]
+pub struct Matrix {
+    pub(crate) store: Store,
+}
+
+#[derive(Debug)]
+pub(crate) enum Store {
+    Host {
+        rows: Vec<Vec<f32>>,
+        d: usize,
+    },
+    #[cfg(feature = "gpu")]
+    Gpu(crate::engines::gpu::Resident),
+}
+
+impl Matrix {
+    pub(crate) fn host(rows: &Rows) -> Self {
+        Self { store: Store::Host { rows: rows.iter().map(<[f32]>::to_vec).collect(), d: rows.d() } }
+    }
+
+    /// Number of rows (workers).
+    pub fn n(&self) -> usize {
+        match &self.store {
+            Store::Host { rows, .. } => rows.len(),
+            #[cfg(feature = "gpu")]
+            Store::Gpu(resident) => resident.n(),
+        }
+    }
+
+    /// Number of columns (coordinates).
+    pub fn d(&self) -> usize {
+        match &self.store {
+            Store::Host { d, .. } => *d,
+            #[cfg(feature = "gpu")]
+            Store::Gpu(resident) => resident.d(),
+        }
+    }
+
+    /// A copy of the values, row after row.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) when the device is lost.
+    pub async fn read(&self) -> Result<Vec<f32>> {
+        match &self.store {
+            Store::Host { rows, .. } => Ok(rows.concat()),
+            #[cfg(feature = "gpu")]
+            Store::Gpu(resident) => resident.read().await,
+        }
+    }
+}
+
+/// What an engine can aggregate: rows borrowed from the caller, or a [`Matrix`] it holds already.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// Rows in host memory.
+    Rows(&'a Rows<'a>),
+    /// Rows the engine holds.
+    Matrix(&'a Matrix),
+}
+
+impl<'a> From<&'a Rows<'a>> for Input<'a> {
+    fn from(rows: &'a Rows<'a>) -> Self {
+        Input::Rows(rows)
+    }
+}
+
+impl<'a> From<&'a Matrix> for Input<'a> {
+    fn from(matrix: &'a Matrix) -> Self {
+        Input::Matrix(matrix)
+    }
+}
+
+impl Input<'_> {
+    pub(crate) fn d(&self) -> usize {
+        match self {
+            Input::Rows(rows) => rows.d(),
+            Input::Matrix(matrix) => matrix.d(),
+        }
+    }
+}

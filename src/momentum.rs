@@ -1,0 +1,269 @@
+//! Distributed momentum: one momentum a worker, kept where the engine reads it fastest.
+
+use crate::engine::{Engine, Kind};
+use crate::engines::cpu::momentum::{finite, step};
+use crate::engines::reference;
+use crate::error::{Error, Result};
+use crate::matrix::{Matrix, Store};
+use crate::report::Aggregate;
+use crate::rows::Rows;
+use crate::rules::{NonFinite, Rule};
+
+/// The momentums of n workers: M ← βM + (1−β)G, starting from zero. RESAM's first operator; the second is a resilient rule
+/// applied to M, never to G.
+///
+/// A gradient row with NaN or infinite values leaves that worker's momentum unchanged; the worker is absent in that step.
+///
+/// ```
+/// use resam::{DistributedMomentum, Engine, Rows, rules::Median};
+/// let mut momentum = DistributedMomentum::new_blocking(&Engine::cpu(), 3, 2, 0.5)?;
+/// let gradients = [2.0, 4.0, 4.0, 8.0, f32::NAN, 0.0]; // worker 2 sends garbage
+/// let step = momentum.step_and_aggregate_blocking(&Median, &Rows::from_slice(&gradients, 3, 2)?, 1)?;
+/// assert_eq!(step.values, [1.5, 3.0]); // of the momentums [1, 2] and [2, 4]
+/// assert_eq!(step.report.absent, [2]);
+/// # Ok::<(), resam::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct DistributedMomentum {
+    engine: Engine,
+    matrix: Matrix,
+    beta: f32,
+    steps: u64,
+}
+
+/// Everything a [`DistributedMomentum`] needs to go on bit for bit where it stopped.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Snapshot {
+    /// Workers.
+    pub n: usize,
+    /// Coordinates.
+    pub d: usize,
+    /// Momentum coefficient.
+    pub beta: f32,
+    /// Steps made.
+    pub steps: u64,
+    /// n × d momentums, row after row.
+    pub momentums: Vec<f32>,
+}
+
+impl DistributedMomentum {
+    /// Zero momentums for n workers and d coordinates, with coefficient 0 ≤ β < 1 (0.99 in the experiments of the RESAM
+    /// group, 0 for none).
+    ///
+    /// # Errors
+    /// [`Error::NoWorkers`], [`Error::Parameter`] for β, [`Error::Device`] when the device has no room.
+    pub async fn new(engine: &Engine, n: usize, d: usize, beta: f32) -> Result<Self> {
+        let size = n.checked_mul(d).ok_or(Error::Shape { got: 0, n, d })?;
+        Self::resume(engine, &Snapshot { n, d, beta, steps: 0, momentums: vec![0.0; size] }).await
+    }
+
+    /// Goes on from a snapshot, on this or another engine.
+    ///
+    /// # Errors
+    /// As [`DistributedMomentum::new`]; [`Error::Shape`] when the snapshot does not hold n × d values and
+    /// [`Error::Momentum`] when one is not finite.
+    pub async fn resume(engine: &Engine, snapshot: &Snapshot) -> Result<Self> {
+        let Snapshot { n, d, beta, steps, momentums } = snapshot;
+        if !(0.0..1.0).contains(beta) {
+            return Err(Error::parameter("momentum", "beta", beta, "at least 0 and below 1"));
+        }
+        let rows = Rows::from_slice(momentums, *n, *d)?;
+        if let Some(i) = rows.iter().position(|row| !finite(row)) {
+            return Err(Error::Momentum(format!("row {i} of the snapshot holds NaN or infinite values")));
+        }
+        Ok(Self { engine: engine.clone(), matrix: engine.load(&rows).await?, beta: *beta, steps: *steps })
+    }
+
+    /// Workers.
+    pub fn n(&self) -> usize {
+        self.matrix.n()
+    }
+
+    /// Coordinates.
+    pub fn d(&self) -> usize {
+        self.matrix.d()
+    }
+
+    /// Momentum coefficient β.
+    pub fn beta(&self) -> f32 {
+        self.beta
+    }
+
+    /// Steps made since the start.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The momentums, to aggregate or read.
+    pub fn matrix(&self) -> &Matrix {
+        &self.matrix
+    }
+
+    /// One step, M ← βM + (1−β)G for the workers whose gradient is finite; returns the others, ascending. One read of G to
+    /// classify it, one of G and M to update, one write of M.
+    ///
+    /// # Errors
+    /// [`Error::Momentum`] when the gradients have another shape, [`Error::Device`] when the device fails.
+    pub async fn step(&mut self, gradients: &Rows<'_>) -> Result<Vec<usize>> {
+        let absent = self.absent(gradients)?;
+        self.update(gradients, &absent).await?;
+        Ok(absent)
+    }
+
+    /// One step, then the rule on the momentums of the workers that are not absent. When more than f are absent nothing
+    /// changes and the error names them.
+    ///
+    /// # Errors
+    /// As [`DistributedMomentum::step`] and [`Engine::aggregate`].
+    pub async fn step_and_aggregate(&mut self, rule: &dyn Rule, gradients: &Rows<'_>, f: usize) -> Result<Aggregate> {
+        rule.check(self.n(), f)?;
+        let absent = self.absent(gradients)?;
+        if absent.len() > f && rule.non_finite() != NonFinite::Propagate {
+            return Err(Error::NonFinite { rule: rule.name().into(), rows: absent, f });
+        }
+        self.update(gradients, &absent).await?;
+        let mut values = vec![0.0; self.d()];
+        let report = self.engine.run(rule, (&self.matrix).into(), f, &absent, &mut values).await?;
+        Ok(Aggregate { values, report })
+    }
+
+    /// Forgets one worker's momentum.
+    ///
+    /// # Errors
+    /// [`Error::Momentum`] when there is no such worker.
+    pub fn reset(&mut self, worker: usize) -> Result<()> {
+        self.known(worker)?;
+        match &mut self.matrix.store {
+            Store::Host { rows, .. } => rows[worker].fill(0.0),
+            #[cfg(feature = "gpu")]
+            Store::Gpu(resident) => resident.zero(worker)?,
+        }
+        Ok(())
+    }
+
+    /// Adds a worker with zero momentum after the others; returns its index.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device has no room.
+    pub fn add_worker(&mut self) -> Result<usize> {
+        let worker = self.n();
+        match &mut self.matrix.store {
+            Store::Host { rows, d } => rows.push(vec![0.0; *d]),
+            #[cfg(feature = "gpu")]
+            Store::Gpu(resident) => {
+                let rows: Vec<Option<usize>> = (0..worker).map(Some).chain([None]).collect();
+                resident.rearrange(&rows)?;
+            }
+        }
+        Ok(worker)
+    }
+
+    /// Removes a worker; the indices of those after it fall by one.
+    ///
+    /// # Errors
+    /// [`Error::Momentum`] when there is no such worker or it is the last one.
+    pub fn remove_worker(&mut self, worker: usize) -> Result<()> {
+        self.known(worker)?;
+        if self.n() == 1 {
+            return Err(Error::Momentum("the last worker cannot be removed".into()));
+        }
+        match &mut self.matrix.store {
+            Store::Host { rows, .. } => drop(rows.remove(worker)),
+            #[cfg(feature = "gpu")]
+            Store::Gpu(resident) => {
+                let rows: Vec<Option<usize>> = (0..resident.n()).filter(|&i| i != worker).map(Some).collect();
+                resident.rearrange(&rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A copy of the state; [`DistributedMomentum::resume`] goes on from it bit for bit.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device is lost.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        Ok(Snapshot { n: self.n(), d: self.d(), beta: self.beta, steps: self.steps, momentums: self.matrix.read().await? })
+    }
+
+    fn known(&self, worker: usize) -> Result<()> {
+        if worker < self.n() {
+            return Ok(());
+        }
+        Err(Error::Momentum(format!("worker {worker} of {} does not exist", self.n())))
+    }
+
+    /// Workers whose gradient is not finite.
+    fn absent(&self, gradients: &Rows) -> Result<Vec<usize>> {
+        let (n, d) = (self.n(), self.d());
+        if (gradients.n(), gradients.d()) != (n, d) {
+            let got = format!("{} x {}", gradients.n(), gradients.d());
+            return Err(Error::Momentum(format!("gradients of {got} for a state of n x d = {n} x {d}")));
+        }
+        Ok((0..n).filter(|&i| !finite(gradients.row(i))).collect())
+    }
+
+    async fn update(&mut self, gradients: &Rows<'_>, absent: &[usize]) -> Result<()> {
+        let present: Vec<usize> = (0..self.n()).filter(|i| !absent.contains(i)).collect();
+        match &mut self.matrix.store {
+            Store::Host { rows, .. } => {
+                for &i in &present {
+                    match &self.engine.kind {
+                        Kind::Reference => reference::step(&mut rows[i], gradients.row(i), self.beta),
+                        Kind::Cpu(cpu) => cpu.on_threads(|| step(&mut rows[i], gradients.row(i), self.beta)),
+                        #[cfg(feature = "gpu")]
+                        Kind::Gpu(_) => unreachable!("a GPU engine keeps its momentums on the device"),
+                    }
+                }
+            }
+            #[cfg(feature = "gpu")]
+            Store::Gpu(resident) => resident.momentum(gradients, &present, self.beta).await?,
+        }
+        self.steps += 1;
+        Ok(())
+    }
+}
+
+/// Blocking twins of the asynchronous calls.
+impl DistributedMomentum {
+    /// [`DistributedMomentum::new`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`DistributedMomentum::new`].
+    pub fn new_blocking(engine: &Engine, n: usize, d: usize, beta: f32) -> Result<Self> {
+        pollster::block_on(Self::new(engine, n, d, beta))
+    }
+
+    /// [`DistributedMomentum::resume`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`DistributedMomentum::resume`].
+    pub fn resume_blocking(engine: &Engine, snapshot: &Snapshot) -> Result<Self> {
+        pollster::block_on(Self::resume(engine, snapshot))
+    }
+
+    /// [`DistributedMomentum::step`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`DistributedMomentum::step`].
+    pub fn step_blocking(&mut self, gradients: &Rows<'_>) -> Result<Vec<usize>> {
+        pollster::block_on(self.step(gradients))
+    }
+
+    /// [`DistributedMomentum::step_and_aggregate`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`DistributedMomentum::step_and_aggregate`].
+    pub fn step_and_aggregate_blocking(&mut self, rule: &dyn Rule, gradients: &Rows<'_>, f: usize) -> Result<Aggregate> {
+        pollster::block_on(self.step_and_aggregate(rule, gradients, f))
+    }
+
+    /// [`DistributedMomentum::snapshot`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`DistributedMomentum::snapshot`].
+    pub fn snapshot_blocking(&self) -> Result<Snapshot> {
+        pollster::block_on(self.snapshot())
+    }
+}

@@ -1,0 +1,173 @@
+use super::{NonFinite, Rule, literal};
+use crate::error::Result;
+use crate::gram::Gram;
+use crate::plan::{Plan, Solution, Solve, Stat, Weights, Weiszfeld};
+use crate::solve::weiszfeld;
+use crate::spec::Parameters;
+
+/// Where Weiszfeld's iteration runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Method {
+    /// On the n × n inner products: one read of the data whatever the number of rounds, relative tolerance 1e-11.
+    #[default]
+    Gram,
+    /// On the data: one read a round, no host round-trip, relative tolerance 1e-5, at most 500 rounds.
+    Direct,
+}
+
+impl std::str::FromStr for Method {
+    type Err = String;
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "gram" => Ok(Method::Gram),
+            "direct" => Ok(Method::Direct),
+            _ => Err("not 'gram' or 'direct'".into()),
+        }
+    }
+}
+
+/// Geometric median (GM), converged: y = argmin Σ_i ‖x_i − y‖ over all n rows. Where it is not unique (n = 2, or an even
+/// number of rows on a line), the midpoint of the minimisers.
+///
+/// - Requirement: f < n/2.
+/// - Resilience: λ = 1 + √((n−f)² / (n(n−2f))).
+/// - Hostile input: rows with NaN or infinite values are left out, as (n−k, f−k); far rows up to 3e38 keep their small weight.
+/// - Cost: two reads of the data with [`Method::Gram`]; one a round with [`Method::Direct`], which exists to check it and
+///   for data that must not wait for the host. In one dimension it is the median: one read.
+/// - Source: Weiszfeld 1937; step at a row, Vardi and Zhang 2000; as a resilient averaging rule, Farhadkhani et al., ICML 2022.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GeometricMedian {
+    /// Where the iteration runs.
+    pub method: Method,
+}
+
+impl GeometricMedian {
+    pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
+        Ok(Self { method: p.take("method")?.unwrap_or_default() })
+    }
+}
+
+impl Rule for GeometricMedian {
+    fn name(&self) -> &'static str {
+        "geometric_median"
+    }
+    fn spec(&self) -> String {
+        match self.method {
+            Method::Gram => "geometric_median".into(),
+            Method::Direct => "geometric_median:method=direct".into(),
+        }
+    }
+    fn definition(&self) -> &'static str {
+        "the point with the least sum of distances to all rows, converged"
+    }
+    fn lambda(&self, n: usize, f: usize, _d: usize) -> Option<f64> {
+        let (n, f) = (n as f64, f as f64);
+        Some(1.0 + ((n - f) * (n - f) / (n * (n - 2.0 * f))).sqrt())
+    }
+    fn non_finite(&self) -> NonFinite {
+        NonFinite::LeaveOut
+    }
+    fn plan(&self, n: usize, _f: usize, d: usize) -> Plan {
+        match self.method {
+            _ if n <= 2 => Plan::Weighted(Weights::Uniform),
+            _ if d == 1 => Plan::Coordinate(Stat::Ranks { from: (n - 1) / 2, to: n / 2 + 1 }),
+            Method::Gram => Plan::Weighted(Weights::Solve(Box::new(InnerProducts))),
+            Method::Direct => Plan::Weighted(Weights::Weiszfeld(Weiszfeld { rounds: 500, tolerance: 1e-5 })),
+        }
+    }
+    fn reference(&self, rows: &[Vec<f64>], _f: usize) -> Vec<f64> {
+        let n = rows.len();
+        if let Some(line) = midpoint_on_line(rows) {
+            return line;
+        }
+        let everyone: Vec<usize> = (0..n).collect();
+        // A row is the minimiser when the unit vectors to the others sum to no more than its multiplicity.
+        for x in rows {
+            let mut pull = vec![0.0; x.len()];
+            let mut here = 0.0;
+            for y in rows {
+                let r = literal::distance2(x, y).sqrt();
+                if r == 0.0 {
+                    here += 1.0;
+                } else {
+                    pull.iter_mut().zip(x.iter().zip(y)).for_each(|(p, (a, b))| *p += (b - a) / r);
+                }
+            }
+            if literal::distance2(&pull, &vec![0.0; x.len()]).sqrt() <= here {
+                return x.clone();
+            }
+        }
+        // Start at the coordinate-wise median, which f rows cannot move far.
+        let mut y = literal::per_coordinate(rows, literal::median);
+        let mut before = vec![0.0; n];
+        for _ in 0..100_000 {
+            let pulls: Vec<f64> = rows.iter().map(|x| 1.0 / literal::distance2(x, &y).sqrt().max(1e-300)).collect();
+            let total: f64 = pulls.iter().sum();
+            let w: Vec<f64> = pulls.iter().map(|p| p / total).collect();
+            y = (0..y.len()).map(|k| everyone.iter().map(|&i| w[i] * rows[i][k]).sum()).collect();
+            let settled = w.iter().zip(&before).all(|(a, b): (&f64, &f64)| (a - b).abs() <= 1e-12 * a);
+            before = w;
+            if settled {
+                break;
+            }
+        }
+        y
+    }
+}
+
+/// An even number of rows on one line: the midpoint of the two middle ones.
+fn midpoint_on_line(rows: &[Vec<f64>]) -> Option<Vec<f64>> {
+    let n = rows.len();
+    if n % 2 == 1 {
+        return None;
+    }
+    let farthest = |from: &[f64]| {
+        let d: Vec<f64> = rows.iter().map(|x| literal::distance2(from, x)).collect();
+        (0..n).max_by(|&i, &j| d[i].total_cmp(&d[j])).map(|i| rows[i].clone())
+    };
+    let a = farthest(&rows[0])?;
+    let b = farthest(&a)?;
+    let extent2 = literal::distance2(&a, &b);
+    if extent2 == 0.0 {
+        return Some(a);
+    }
+    let mut along = Vec::with_capacity(n);
+    for x in rows {
+        let t: f64 = x.iter().zip(a.iter().zip(&b)).map(|(x, (a, b))| (x - a) * (b - a) / extent2).sum();
+        let foot: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a + t * (b - a)).collect();
+        if literal::distance2(x, &foot) > 1e-6 * extent2 {
+            return None;
+        }
+        along.push(t);
+    }
+    let order = literal::least(&along, n / 2);
+    let last = *order.iter().max_by(|&&i, &&j| along[i].total_cmp(&along[j]))?;
+    let next = (0..n).filter(|i| !order.contains(i)).min_by(|&i, &j| along[i].total_cmp(&along[j]))?;
+    Some(literal::mean(rows, &[last, next]))
+}
+
+#[derive(Debug)]
+struct InnerProducts;
+
+impl Solve for InnerProducts {
+    fn solve(&self, gram: &Gram) -> Solution {
+        weiszfeld::geometric_median(gram)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worked_examples() {
+        let gm = GeometricMedian::default();
+        let corner = vec![vec![0.0, 0.0], vec![5.0, 1.0], vec![-5.0, 1.0]];
+        assert_eq!(gm.reference(&corner, 1), [0.0, 0.0]);
+        let line = vec![vec![0.0, 0.0], vec![1.0, 2.0], vec![3.0, 6.0], vec![10.0, 20.0]];
+        assert_eq!(gm.reference(&line, 1), [2.0, 4.0]);
+        let h = 3f64.sqrt();
+        let y = gm.reference(&[vec![-1.0, 0.0], vec![1.0, 0.0], vec![0.0, h]], 1);
+        assert!(y[0].abs() < 1e-9 && (y[1] - h / 3.0).abs() < 1e-9);
+    }
+}

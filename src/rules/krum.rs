@@ -1,0 +1,149 @@
+use super::{NonFinite, Rule, literal, require};
+use crate::error::{Error, Result};
+use crate::gram::{Gram, ascending};
+use crate::plan::{Plan, Solution, Solve, Weights};
+use crate::spec::Parameters;
+
+/// How many nearest other rows a Krum score sums over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Neighbors {
+    /// n − f − 1: Krum* of the RESAM paper.
+    #[default]
+    Star,
+    /// n − f − 2: the original Krum, which needs n ≥ 2f + 3.
+    Classic,
+    /// A fixed number.
+    Count(usize),
+}
+
+impl Neighbors {
+    /// The number for (n, f).
+    pub fn count(self, n: usize, f: usize) -> usize {
+        match self {
+            Neighbors::Star => n - f - 1,
+            Neighbors::Classic => n - f - 2,
+            Neighbors::Count(c) => c,
+        }
+    }
+
+    /// Refuses a number that (n, f) cannot serve; shared by all rules with Krum scores.
+    pub(crate) fn check<R: Rule + ?Sized>(self, rule: &R, n: usize, f: usize) -> Result<()> {
+        require(rule, n, f, f < n.div_ceil(2))?;
+        match self {
+            Neighbors::Classic if n < 2 * f + 3 => {
+                Err(Error::Requirement { rule: rule.name().into(), n, f, needs: "n >= 2f + 3 with classic neighbors".into() })
+            }
+            Neighbors::Count(c) if c >= n || (c == 0 && n > 1) => {
+                Err(Error::parameter(rule.name(), "neighbors", c, format_args!("between 1 and n - 1 = {}", n - 1)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The `neighbors` parameter of a specification.
+    pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
+        Ok(p.take("neighbors")?.unwrap_or_default())
+    }
+
+    /// As in a specification; `None` for the default.
+    pub(crate) fn spec(self) -> Option<String> {
+        match self {
+            Neighbors::Star => None,
+            Neighbors::Classic => Some("neighbors=classic".into()),
+            Neighbors::Count(c) => Some(format!("neighbors={c}")),
+        }
+    }
+}
+
+impl std::str::FromStr for Neighbors {
+    type Err = String;
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "star" => Ok(Neighbors::Star),
+            "classic" => Ok(Neighbors::Classic),
+            _ => text.parse().map(Neighbors::Count).map_err(|_| "not a number, 'star' or 'classic'".into()),
+        }
+    }
+}
+
+/// Krum: the row of least score, where score_i is the sum of the squared distances from x_i to its nearest *other* rows;
+/// equal scores go to the lower index.
+///
+/// - Requirement: f < n/2; with classic neighbors n ≥ 2f + 3.
+/// - Neighbors: n − f − 1 by default (Krum* of the RESAM paper); see [`Neighbors`].
+/// - Resilience: λ = 1 + √((n−f)/(n−2f)) for the default.
+/// - Hostile input: rows with NaN or infinite values are left out, as (n−k, f−k).
+/// - Cost: two reads at most: one for the distances, none for the result, which is a copy of one row as bits.
+/// - Source: Blanchard et al., NeurIPS 2017; Krum*, Farhadkhani et al., ICML 2022.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Krum {
+    /// Rows a score sums over.
+    pub neighbors: Neighbors,
+}
+
+impl Krum {
+    pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
+        Ok(Self { neighbors: Neighbors::from_parameters(p)? })
+    }
+}
+
+impl Rule for Krum {
+    fn name(&self) -> &'static str {
+        "krum"
+    }
+    fn spec(&self) -> String {
+        self.neighbors.spec().map_or("krum".into(), |s| format!("krum:{s}"))
+    }
+    fn definition(&self) -> &'static str {
+        "the row with the least sum of squared distances to its n-f-1 nearest other rows"
+    }
+    fn check(&self, n: usize, f: usize) -> Result<()> {
+        self.neighbors.check(self, n, f)
+    }
+    fn lambda(&self, n: usize, f: usize, _d: usize) -> Option<f64> {
+        (self.neighbors == Neighbors::Star).then(|| 1.0 + ((n - f) as f64 / (n - 2 * f) as f64).sqrt())
+    }
+    fn non_finite(&self) -> NonFinite {
+        NonFinite::LeaveOut
+    }
+    fn plan(&self, n: usize, f: usize, _d: usize) -> Plan {
+        Plan::Weighted(Weights::Solve(Box::new(LeastScores { neighbors: self.neighbors.count(n, f), keep: 1 })))
+    }
+    fn reference(&self, rows: &[Vec<f64>], f: usize) -> Vec<f64> {
+        let scores = literal::krum_scores(rows, self.neighbors.count(rows.len(), f));
+        rows[literal::least(&scores, 1)[0]].clone()
+    }
+}
+
+/// Mean of the `keep` rows of least Krum score.
+#[derive(Debug)]
+pub(crate) struct LeastScores {
+    pub(crate) neighbors: usize,
+    pub(crate) keep: usize,
+}
+
+impl Solve for LeastScores {
+    fn solve(&self, gram: &Gram) -> Solution {
+        let scores = gram.krum_scores(self.neighbors);
+        let order = ascending(&scores);
+        let last = scores[order[self.keep - 1]];
+        let margin = order.get(self.keep).map(|&next| (scores[next] - last) / scores[next].max(f64::MIN_POSITIVE));
+        Solution { scores: Some(scores), margin, ..Solution::mean_of(&order[..self.keep], gram.n()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worked_examples() {
+        // n = 5, f = 1, so three neighbors: scores 14, 6, 6 (lowest index wins), 14, huge.
+        let rows: Vec<Vec<f64>> = [0.0, 1.0, 2.0, 3.0, 50.0].map(|v| vec![v]).to_vec();
+        assert_eq!(Krum::default().reference(&rows, 1), [1.0]);
+        // Two neighbors (classic): scores 5, 2, 2, 5, huge.
+        let classic = Krum { neighbors: Neighbors::Classic };
+        assert_eq!(classic.reference(&rows, 1), [1.0]);
+        assert!(classic.check(4, 1).unwrap_err().to_string().contains("n = 4"));
+    }
+}

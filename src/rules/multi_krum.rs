@@ -1,0 +1,79 @@
+use super::krum::LeastScores;
+use super::{Neighbors, NonFinite, Rule, literal};
+use crate::error::{Error, Result};
+use crate::plan::{Plan, Weights};
+use crate::spec::Parameters;
+
+/// Multi-Krum(m): mean of the m rows of least Krum score; equal scores go to the lower index.
+///
+/// - Requirement: f < n/2, 1 ≤ m ≤ n; m = n − f by default.
+/// - Resilience: no λ is stated for it in the RESAM paper.
+/// - Hostile input: rows with NaN or infinite values are left out, as (n−k, f−k).
+/// - Cost: two reads of the data.
+/// - Source: Blanchard et al., NeurIPS 2017; El Mhamdi et al., ICML 2018.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MultiKrum {
+    /// Rows in the mean; `None` for n − f.
+    pub m: Option<usize>,
+    /// Rows a score sums over.
+    pub neighbors: Neighbors,
+}
+
+impl MultiKrum {
+    pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
+        Ok(Self { m: p.take("m")?, neighbors: Neighbors::from_parameters(p)? })
+    }
+
+    fn rows_kept(&self, n: usize, f: usize) -> usize {
+        self.m.unwrap_or(n - f)
+    }
+}
+
+impl Rule for MultiKrum {
+    fn name(&self) -> &'static str {
+        "multi_krum"
+    }
+    fn spec(&self) -> String {
+        let given: Vec<String> = self.m.map(|m| format!("m={m}")).into_iter().chain(self.neighbors.spec()).collect();
+        if given.is_empty() { "multi_krum".into() } else { format!("multi_krum:{}", given.join(",")) }
+    }
+    fn definition(&self) -> &'static str {
+        "mean of the m = n-f rows of least Krum score"
+    }
+    fn check(&self, n: usize, f: usize) -> Result<()> {
+        self.neighbors.check(self, n, f)?;
+        match self.m {
+            Some(m) if m == 0 || m > n => Err(Error::parameter(self.name(), "m", m, format_args!("between 1 and n = {n}"))),
+            _ => Ok(()),
+        }
+    }
+    fn lambda(&self, _n: usize, _f: usize, _d: usize) -> Option<f64> {
+        None
+    }
+    fn non_finite(&self) -> NonFinite {
+        NonFinite::LeaveOut
+    }
+    fn plan(&self, n: usize, f: usize, _d: usize) -> Plan {
+        let (neighbors, keep) = (self.neighbors.count(n, f), self.rows_kept(n, f));
+        Plan::Weighted(Weights::Solve(Box::new(LeastScores { neighbors, keep })))
+    }
+    fn reference(&self, rows: &[Vec<f64>], f: usize) -> Vec<f64> {
+        let n = rows.len();
+        let scores = literal::krum_scores(rows, self.neighbors.count(n, f));
+        literal::mean(rows, &literal::least(&scores, self.rows_kept(n, f)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worked_example() {
+        let rows: Vec<Vec<f64>> = [0.0, 1.0, 2.0, 3.0, 50.0].map(|v| vec![v]).to_vec();
+        assert_eq!(MultiKrum::default().reference(&rows, 1), [1.5]);
+        assert_eq!(MultiKrum { m: Some(2), ..Default::default() }.reference(&rows, 1), [1.5]);
+        assert_eq!(MultiKrum { m: Some(1), ..Default::default() }.reference(&rows, 1), [1.0]);
+        assert!(MultiKrum { m: Some(6), ..Default::default() }.check(5, 1).is_err());
+    }
+}

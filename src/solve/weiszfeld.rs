@@ -1,0 +1,158 @@
+//! The geometric median in n-space: weights w with Σ w = 1 such that y = Σ w_i x_i minimises Σ ‖x_i − y‖.
+//!
+//! The minimiser lies in the convex hull of the rows and r_i² = ‖x_i − y‖² = G_ii − 2(Gw)_i + wᵀGw, so a round of
+//! Weiszfeld's iteration costs n² operations whatever d is.
+
+use crate::gram::{Gram, ascending};
+use crate::plan::Solution;
+
+/// Most rounds; typical inputs need 20 to 200.
+pub const ROUNDS: usize = 20_000;
+
+/// Stop when no weight changed by more than this relative amount: relative, because the weight of a far row is small
+/// and an absolute test would stop before it has settled.
+pub const TOLERANCE: f64 = 1e-11;
+
+/// Rows whose squared distance to a line is below this fraction of the squared extent are on the line: distances summed
+/// in f32 resolve no less.
+const COLLINEAR: f64 = 1e-6;
+
+/// Weights of the geometric median. Where it is not unique (an even number of rows on a line) the midpoint of the
+/// minimisers.
+pub fn geometric_median(gram: &Gram) -> Solution {
+    let n = gram.n();
+    let d2 = gram.distances2();
+    if let Some(weights) = middle_of_line(&d2, n).or_else(|| median_at_row(gram, &d2)) {
+        return Solution { weights, iterations: Some(0), residual: Some(0.0), converged: true, ..Solution::default() };
+    }
+    iterate(gram, &d2)
+}
+
+/// An even number of rows on a line: half a weight on each of the two middle rows.
+fn middle_of_line(d2: &[f64], n: usize) -> Option<Vec<f64>> {
+    if n % 2 == 1 {
+        return None;
+    }
+    let a = (0..n).max_by(|&i, &j| d2[i].total_cmp(&d2[j]))?;
+    let b = (0..n).max_by(|&i, &j| d2[a * n + i].total_cmp(&d2[a * n + j]))?;
+    let extent2 = d2[a * n + b];
+    // Position along the line from a (0) to b (1), and what is left of the distance to a.
+    let along: Vec<f64> = (0..n).map(|i| 0.5 * (1.0 + (d2[a * n + i] - d2[b * n + i]) / extent2)).collect();
+    if extent2 > 0.0 && (0..n).any(|i| d2[a * n + i] / extent2 - along[i] * along[i] > COLLINEAR) {
+        return None;
+    }
+    let order = if extent2 > 0.0 { ascending(&along) } else { (0..n).collect() };
+    let (lower, upper) = (order[n / 2 - 1], order[n / 2]);
+    let mut weights = vec![0.0; n];
+    if d2[lower * n + upper] == 0.0 {
+        weights[lower.min(upper)] = 1.0;
+    } else {
+        weights[lower] = 0.5;
+        weights[upper] = 0.5;
+    }
+    Some(weights)
+}
+
+/// The median is row k itself when the unit pulls of the others, ‖Σ (x_i − x_k)/‖x_i − x_k‖‖, do not exceed the number
+/// of rows that coincide with it.
+fn median_at_row(gram: &Gram, d2: &[f64]) -> Option<Vec<f64>> {
+    let n = gram.n();
+    let k = (0..n).find(|&k| {
+        let others: Vec<usize> = (0..n).filter(|&i| d2[k * n + i] > 0.0).collect();
+        let inverse: Vec<f64> = others.iter().map(|&i| 1.0 / d2[k * n + i].sqrt()).collect();
+        let mut pull2 = 0.0;
+        for (a, &i) in others.iter().enumerate() {
+            // ⟨x_i − x_k, x_j − x_k⟩ from the three sides of the triangle.
+            let row = others.iter().enumerate().map(|(b, &j)| 0.5 * (d2[k * n + i] + d2[k * n + j] - d2[i * n + j]) * inverse[b]);
+            pull2 += inverse[a] * row.sum::<f64>();
+        }
+        let here = (n - others.len()) as f64;
+        pull2 <= here * here
+    })?;
+    let mut weights = vec![0.0; n];
+    weights[k] = 1.0;
+    Some(weights)
+}
+
+fn iterate(gram: &Gram, d2: &[f64]) -> Solution {
+    let n = gram.n();
+    // Start from 1 / median distance to the others: a far row begins with a small weight, not with 1/n of a large value.
+    let mut w: Vec<f64> = (0..n)
+        .map(|i| {
+            let mut row = d2[i * n..(i + 1) * n].to_vec();
+            row.sort_unstable_by(f64::total_cmp);
+            1.0 / row[n / 2].sqrt().max(f64::MIN_POSITIVE)
+        })
+        .collect();
+    normalise(&mut w);
+    let mut residual = f64::INFINITY;
+    for round in 1..=ROUNDS {
+        let gw: Vec<f64> = (0..n).map(|i| gram.row(i).iter().zip(&w).map(|(g, w)| g * w).sum()).collect();
+        let wgw: f64 = gw.iter().zip(&w).map(|(g, w)| g * w).sum();
+        // Rounding leaves r² with an error of about 1e-16 of its terms: no distance is below that.
+        let r2: Vec<f64> = (0..n)
+            .map(|i| (gram.at(i, i) - 2.0 * gw[i] + wgw).max(1e-15 * (gram.at(i, i).abs() + wgw.abs())).max(f64::MIN_POSITIVE))
+            .collect();
+        let mut next: Vec<f64> = r2.iter().map(|r2| 1.0 / r2.sqrt()).collect();
+        normalise(&mut next);
+        residual = next.iter().zip(&w).map(|(a, b)| (a - b).abs() / a.max(f64::MIN_POSITIVE)).fold(0.0, f64::max);
+        w = next;
+        if residual <= TOLERANCE {
+            return Solution {
+                weights: w,
+                iterations: Some(round),
+                residual: Some(residual),
+                converged: true,
+                ..Solution::default()
+            };
+        }
+    }
+    Solution { weights: w, iterations: Some(ROUNDS), residual: Some(residual), converged: false, ..Solution::default() }
+}
+
+/// Scales weights to sum 1; divides by the largest first, so that no sum overflows.
+fn normalise(w: &mut [f64]) {
+    let largest = w.iter().copied().fold(0.0, f64::max);
+    w.iter_mut().for_each(|w| *w /= largest);
+    let sum: f64 = w.iter().sum();
+    w.iter_mut().for_each(|w| *w /= sum);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gram(points: &[[f64; 2]]) -> Gram {
+        let n = points.len();
+        Gram::new(n, (0..n * n).map(|k| points[k / n][0] * points[k % n][0] + points[k / n][1] * points[k % n][1]).collect())
+            .unwrap()
+    }
+
+    fn at(points: &[[f64; 2]]) -> [f64; 2] {
+        let w = geometric_median(&gram(points)).weights;
+        [0, 1].map(|k| points.iter().zip(&w).map(|(p, w)| p[k] * w).sum())
+    }
+
+    #[test]
+    fn square_triangle_and_far_row() {
+        let [x, y] = at(&[[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]]);
+        assert!((x - 1.0).abs() < 1e-9 && (y - 1.0).abs() < 1e-9);
+        // An angle above 120 degrees: the median is that corner.
+        assert_eq!(at(&[[0.0, 0.0], [5.0, 1.0], [-5.0, 1.0]]), [0.0, 0.0]);
+        // Fermat point of an equilateral triangle is its centre.
+        let h = 3f64.sqrt();
+        let [x, y] = at(&[[-1.0, 0.0], [1.0, 0.0], [0.0, h]]);
+        assert!(x.abs() < 1e-9 && (y - h / 3.0).abs() < 1e-9);
+        let [x, y] = at(&[[-1.0, 0.0], [1.0, 0.0], [0.1, h], [0.0, 0.4], [3e38, 2e38]]);
+        assert!(x.abs() < 2.0 && y.abs() < 2.0, "{x} {y}");
+    }
+
+    #[test]
+    fn not_unique_takes_the_midpoint() {
+        assert_eq!(at(&[[1.0, 1.0], [3.0, 5.0]]), [2.0, 3.0]);
+        assert_eq!(at(&[[0.0, 0.0], [1.0, 2.0], [3.0, 6.0], [10.0, 20.0]]), [2.0, 4.0]);
+        assert_eq!(at(&[[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [9.0, 0.0]]), [1.0, 0.0]);
+        assert_eq!(at(&[[7.0, 7.0]; 4]), [7.0, 7.0]);
+        assert_eq!(at(&[[7.0, 7.0]]), [7.0, 7.0]);
+    }
+}
