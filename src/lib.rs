@@ -1,4 +1,5 @@
 //! GPU compute kernels for Byzantine-robust aggregation. See the README.
+pub mod attacks;
 mod engine;
 mod engines;
 mod error;
@@ -11,6 +12,8 @@ mod rows;
 pub mod rules;
 pub mod solve;
 mod spec;
+#[cfg(feature = "train")]
+pub mod train;
 
 pub use engine::Engine;
 pub use engines::cpu::CpuOptions;

@@ -54,6 +54,14 @@ impl Matrix {
             Store::Gpu(resident) => resident.read().await,
         }
     }
+
+    /// [`Matrix::read`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Matrix::read`].
+    pub fn read_blocking(&self) -> Result<Vec<f32>> {
+        pollster::block_on(self.read())
+    }
 }
 
 /// What an engine can aggregate: rows borrowed from the caller, or a [`Matrix`] it holds already.

@@ -2,8 +2,8 @@
 //!
 //! An engine offers its [`Passes`]; this module executes a plan with them. It never loops over the data itself.
 
-use super::cpu::gram::Sums;
 use super::keys::EXPONENT;
+use super::pair_sums::Sums;
 use super::pivot::{self, Centre, Sample};
 use crate::error::{Error, Result};
 use crate::gram::Gram;

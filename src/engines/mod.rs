@@ -10,5 +10,6 @@ pub(crate) mod execute;
 pub(crate) mod gpu;
 pub(crate) mod keys;
 pub(crate) mod network;
+pub(crate) mod pair_sums;
 pub(crate) mod pivot;
 pub(crate) mod reference;

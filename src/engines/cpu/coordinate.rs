@@ -3,7 +3,6 @@
 use crate::engines::keys::{EXPONENT, key, magnitude, value};
 use crate::engines::network::Network;
 use crate::plan::Stat;
-use multiversion::multiversion;
 
 /// Columns of a tile: each wire of the network is this many lanes wide.
 pub(crate) const LANES: usize = 64;
@@ -13,7 +12,7 @@ pub(crate) type Wire = [i32; LANES];
 
 /// y_k = stat(x_1k, …, x_nk) into `out`; the indices of rows with NaN or infinite values.
 pub(crate) fn coordinate(rows: &[&[f32]], stat: Stat, out: &mut [f32]) -> Vec<usize> {
-    let network = Network::for_stat(stat, rows.len());
+    let network = Network::new(stat, rows.len());
     super::flagged_blocks(rows.len(), out, |first, out, flags| {
         let mut wires = vec![[0; LANES]; rows.len()];
         for (t, out) in out.chunks_mut(LANES).enumerate() {
@@ -51,50 +50,53 @@ fn load_wire(row: &[f32], wire: &mut [i32]) -> bool {
     largest >= EXPONENT
 }
 
-/// Runs the network: integer minima and maxima, no branches.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
-pub(crate) fn exchange(network: &Network, wires: &mut [Wire]) {
-    for &(i, j) in &network.exchanges {
-        let (head, tail) = wires.split_at_mut(j);
-        let (low, high) = (&mut head[i], &mut tail[0]);
-        for (a, b) in low.iter_mut().zip(high.iter_mut()) {
-            (*a, *b) = ((*a).min(*b), (*a).max(*b));
+simd! {
+    /// Runs the network: integer minima and maxima, no branches.
+    pub(crate) fn exchange(network: &Network, wires: &mut [Wire]) {
+        for &(i, j) in &network.exchanges {
+            let (head, tail) = wires.split_at_mut(j);
+            let (low, high) = (&mut head[i], &mut tail[0]);
+            for (a, b) in low.iter_mut().zip(high.iter_mut()) {
+                (*a, *b) = ((*a).min(*b), (*a).max(*b));
+            }
         }
     }
 }
 
-/// Mean of whole wires, in f64: no overflow, and correct to the last bit but for one final rounding.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
-fn mean(wires: &[Wire], out: &mut [f32]) {
-    let mut sums = [0.0f64; LANES];
-    for wire in wires {
-        for (s, k) in sums.iter_mut().zip(wire) {
-            *s += f64::from(value(*k));
+simd! {
+    /// Mean of whole wires, in f64: no overflow, and correct to the last bit but for one final rounding.
+    fn mean(wires: &[Wire], out: &mut [f32]) {
+        let mut sums = [0.0f64; LANES];
+        for wire in wires {
+            for (s, k) in sums.iter_mut().zip(wire) {
+                *s += f64::from(value(*k));
+            }
         }
+        let m = wires.len() as f64;
+        out.iter_mut().zip(sums).for_each(|(y, s)| *y = (s / m) as f32);
     }
-    let m = wires.len() as f64;
-    out.iter_mut().zip(sums).for_each(|(y, s)| *y = (s / m) as f32);
 }
 
-/// Mean of the `keep` values nearest the median c. The kept values are consecutive in order, and of the pair of ranks
-/// (s, s + keep), s < n − keep, exactly one is kept: the lower one unless it is farther from c.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
-fn nearest_median(wires: &[Wire], keep: usize, out: &mut [f32]) {
-    let n = wires.len();
-    let (a, b) = (&wires[(n - 1) / 2], &wires[n / 2]);
-    let mut sums = [0.0f64; LANES];
-    for wire in &wires[n - keep..keep] {
-        for (s, k) in sums.iter_mut().zip(wire) {
-            *s += f64::from(value(*k));
+simd! {
+    /// Mean of the `keep` values nearest the median c. The kept values are consecutive in order, and of the pair of ranks
+    /// (s, s + keep), s < n − keep, exactly one is kept: the lower one unless it is farther from c.
+    fn nearest_median(wires: &[Wire], keep: usize, out: &mut [f32]) {
+        let n = wires.len();
+        let (a, b) = (&wires[(n - 1) / 2], &wires[n / 2]);
+        let mut sums = [0.0f64; LANES];
+        for wire in &wires[n - keep..keep] {
+            for (s, k) in sums.iter_mut().zip(wire) {
+                *s += f64::from(value(*k));
+            }
         }
-    }
-    for (low, high) in wires[..n - keep].iter().zip(&wires[keep..]) {
-        for t in 0..LANES {
-            let nearest = if lower_is_farther(a[t], b[t], low[t], high[t]) { high[t] } else { low[t] };
-            sums[t] += f64::from(value(nearest));
+        for (low, high) in wires[..n - keep].iter().zip(&wires[keep..]) {
+            for t in 0..LANES {
+                let nearest = if lower_is_farther(a[t], b[t], low[t], high[t]) { high[t] } else { low[t] };
+                sums[t] += f64::from(value(nearest));
+            }
         }
+        out.iter_mut().zip(sums).for_each(|(y, s)| *y = (s / keep as f64) as f32);
     }
-    out.iter_mut().zip(sums).for_each(|(y, s)| *y = (s / keep as f64) as f32);
 }
 
 /// Is c − low > high − c for c = (a + b)/2, that is a + b > low + high, decided exactly? A value that is not finite is

@@ -2,70 +2,17 @@
 
 use super::BLOCK;
 use super::coordinate::{LANES, Wire, exchange, load};
-use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::{magnitude, value};
 use crate::engines::network::Network;
+use crate::engines::pair_sums::{Running, Sums};
 use crate::plan::Stat;
-use multiversion::multiversion;
 use rayon::prelude::*;
-
-/// What a Gram pass found of m rows.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Sums {
-    /// m × m inner products of the scaled, centred rows; NaN where a row is not finite or its squares overflow.
-    pub(crate) products: Vec<f64>,
-    /// For each row the largest magnitude as bits.
-    pub(crate) largest: Vec<u32>,
-}
-
-/// Exact running sums over blocks of columns, for the upper triangle of an m × m matrix.
-pub(crate) struct Running {
-    m: usize,
-    sums: Vec<ExactSum>,
-    largest: Vec<u32>,
-}
-
-impl Running {
-    pub(crate) fn new(m: usize) -> Self {
-        Self { m, sums: vec![ExactSum::default(); m * (m + 1) / 2], largest: vec![0; m] }
-    }
-
-    /// Adds the f32 sums of one block, upper triangle row by row.
-    pub(crate) fn add(&mut self, block: impl Iterator<Item = f32>) {
-        self.sums.iter_mut().zip(block).for_each(|(s, t)| s.add(t));
-    }
-
-    /// Notes the largest magnitudes of the rows.
-    pub(crate) fn raise(&mut self, largest: &[u32]) {
-        self.largest.iter_mut().zip(largest).for_each(|(a, b)| *a = (*a).max(*b));
-    }
-
-    fn merge(mut self, other: Self) -> Self {
-        self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| a.merge(b));
-        self.raise(&other.largest);
-        self
-    }
-
-    pub(crate) fn finish(self) -> Sums {
-        let m = self.m;
-        let mut products = vec![0.0; m * m];
-        let mut sums = self.sums.iter();
-        for i in 0..m {
-            for j in i..m {
-                let v = sums.next().map_or(0.0, ExactSum::value);
-                products[i * m + j] = v;
-                products[j * m + i] = v;
-            }
-        }
-        Sums { products, largest: self.largest }
-    }
-}
 
 /// Σ_k s_i(x_ik − c_k) · s_j(x_jk − c_k) for all pairs of rows; c is `pivot`, or the lower median of each column.
 pub(crate) fn gram(rows: &[&[f32]], pivot: Option<&[f32]>, scales: &[f32]) -> Sums {
     let (m, d) = (rows.len(), rows.first().map_or(0, |r| r.len()));
     let middle = m.saturating_sub(1) / 2;
-    let network = Network::for_stat(Stat::Ranks { from: middle, to: middle + 1 }, m);
+    let network = Network::new(Stat::Ranks { from: middle, to: middle + 1 }, m);
     let fold = |mut running: Running, block: usize| {
         let (first, last) = (block * BLOCK, d.min((block + 1) * BLOCK));
         let mut tile = Tile::new(m);
@@ -149,41 +96,43 @@ impl Tile {
     }
 }
 
-/// s·x − s·c into `out`, zero beyond the row's end; the largest |x| as bits. Scaling comes first: it is exact, and the
-/// difference of two huge values of opposite sign would overflow.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
-fn centred(row: &[f32], centre: &[f32; WIDTH], scale: f32, out: &mut [f32; WIDTH]) -> u32 {
-    let mut largest = 0;
-    for ((y, x), c) in out.iter_mut().zip(row).zip(centre) {
-        largest = largest.max(magnitude(x.to_bits()));
-        *y = x * scale - c * scale;
+simd! {
+    /// s·x − s·c into `out`, zero beyond the row's end; the largest |x| as bits. Scaling comes first: it is exact, and the
+    /// difference of two huge values of opposite sign would overflow.
+    fn centred(row: &[f32], centre: &[f32; WIDTH], scale: f32, out: &mut [f32; WIDTH]) -> u32 {
+        let mut largest = 0;
+        for ((y, x), c) in out.iter_mut().zip(row).zip(centre) {
+            largest = largest.max(magnitude(x.to_bits()));
+            *y = x * scale - c * scale;
+        }
+        out[row.len()..].fill(0.0);
+        largest
     }
-    out[row.len()..].fill(0.0);
-    largest
 }
 
-/// Adds the tile's products of all pairs of register blocks.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
-fn multiply(rows: &[[f32; WIDTH]], sums: &mut [Products]) {
-    const FUSED: bool = multiversion::target::target_cfg_f!(target_feature = "fma");
-    let mut sums = sums.iter_mut();
-    for a in 0..rows.len() / SIDE {
-        for b in a..rows.len() / SIDE {
-            let Some(total) = sums.next() else { return };
-            let mut acc = *total;
-            let (left, right) = (&rows[a * SIDE..][..SIDE], &rows[b * SIDE..][..SIDE]);
-            for k in (0..WIDTH).step_by(ACROSS) {
-                for i in 0..SIDE {
-                    for j in 0..SIDE {
-                        for l in 0..ACROSS {
-                            let (x, y) = (left[i][k + l], right[j][k + l]);
-                            let s = &mut acc[i][j][l];
-                            *s = if FUSED { x.mul_add(y, *s) } else { x * y + *s };
+simd! {
+    /// Adds the tile's products of all pairs of register blocks.
+    fn multiply(rows: &[[f32; WIDTH]], sums: &mut [Products]) {
+        const FUSED: bool = multiversion::target::target_cfg_f!(target_feature = "fma");
+        let mut sums = sums.iter_mut();
+        for a in 0..rows.len() / SIDE {
+            for b in a..rows.len() / SIDE {
+                let Some(total) = sums.next() else { return };
+                let mut acc = *total;
+                let (left, right) = (&rows[a * SIDE..][..SIDE], &rows[b * SIDE..][..SIDE]);
+                for k in (0..WIDTH).step_by(ACROSS) {
+                    for i in 0..SIDE {
+                        for j in 0..SIDE {
+                            for l in 0..ACROSS {
+                                let (x, y) = (left[i][k + l], right[j][k + l]);
+                                let s = &mut acc[i][j][l];
+                                *s = if FUSED { x.mul_add(y, *s) } else { x * y + *s };
+                            }
                         }
                     }
                 }
+                *total = acc;
             }
-            *total = acc;
         }
     }
 }

@@ -5,7 +5,6 @@ use crate::engines::exact_sum::ExactSum;
 use crate::engines::execute::{Term, Weiszfelds, weiszfeld_step};
 use crate::engines::keys::{EXPONENT, magnitude};
 use crate::plan::Weiszfeld;
-use multiversion::multiversion;
 use rayon::prelude::*;
 
 /// Columns summed at a time.
@@ -33,23 +32,25 @@ pub(crate) fn mix(terms: &[(&[f32], Term)], centre: &[f32], out: &mut [f32]) -> 
     bad.into_iter().map(|i| terms[i].1.row).collect()
 }
 
-/// sums += w (s·x − s·c)/2; the largest |x| as bits. At half scale no difference of two finite values overflows.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
-fn accumulate(row: &[f32], centre: &[f32], term: &Term, sums: &mut [f32; WIDTH]) -> u32 {
-    let (half, w) = (0.5 * term.scale, term.weight);
-    let mut largest = 0;
-    for ((s, x), c) in sums.iter_mut().zip(row).zip(centre) {
-        largest = largest.max(magnitude(x.to_bits()));
-        *s += w * (half * x - half * c);
+simd! {
+    /// sums += w (s·x − s·c)/2; the largest |x| as bits. At half scale no difference of two finite values overflows.
+    fn accumulate(row: &[f32], centre: &[f32], term: &Term, sums: &mut [f32; WIDTH]) -> u32 {
+        let (half, w) = (0.5 * term.scale, term.weight);
+        let mut largest = 0;
+        for ((s, x), c) in sums.iter_mut().zip(row).zip(centre) {
+            largest = largest.max(magnitude(x.to_bits()));
+            *s += w * (half * x - half * c);
+        }
+        largest
     }
-    largest
 }
 
-/// y = 2(c/2 + sum), kept within the finite values.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
-fn finish(centre: &[f32], sums: &[f32; WIDTH], out: &mut [f32]) {
-    for ((y, c), s) in out.iter_mut().zip(centre).zip(sums) {
-        *y = 2.0 * (0.5 * c + s).clamp(-0.5 * f32::MAX, 0.5 * f32::MAX);
+simd! {
+    /// y = 2(c/2 + sum), kept within the finite values.
+    fn finish(centre: &[f32], sums: &[f32; WIDTH], out: &mut [f32]) {
+        for ((y, c), s) in out.iter_mut().zip(centre).zip(sums) {
+            *y = 2.0 * (0.5 * c + s).clamp(-0.5 * f32::MAX, 0.5 * f32::MAX);
+        }
     }
 }
 
@@ -101,21 +102,23 @@ pub(crate) fn weiszfeld(rows: &[&[f32]], centre: &[f32], scales: &[f32], how: We
     state
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
-fn toward(row: &[f32], centre: &[f32], scale: f32, w: f32, z: &mut [f32; WIDTH]) -> u32 {
-    let mut largest = 0;
-    for ((z, x), c) in z.iter_mut().zip(row).zip(centre) {
-        largest = largest.max(magnitude(x.to_bits()));
-        *z += w * (scale * x - scale * c);
+simd! {
+    fn toward(row: &[f32], centre: &[f32], scale: f32, w: f32, z: &mut [f32; WIDTH]) -> u32 {
+        let mut largest = 0;
+        for ((z, x), c) in z.iter_mut().zip(row).zip(centre) {
+            largest = largest.max(magnitude(x.to_bits()));
+            *z += w * (scale * x - scale * c);
+        }
+        largest
     }
-    largest
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
-fn squares(row: &[f32], centre: &[f32], scale: f32, z: &[f32; WIDTH], lanes: &mut [f32; WIDTH]) {
-    for (((l, x), c), z) in lanes.iter_mut().zip(row).zip(centre).zip(z) {
-        let r = (scale * x - scale * c) - scale * z;
-        *l += r * r;
+simd! {
+    fn squares(row: &[f32], centre: &[f32], scale: f32, z: &[f32; WIDTH], lanes: &mut [f32; WIDTH]) {
+        for (((l, x), c), z) in lanes.iter_mut().zip(row).zip(centre).zip(z) {
+            let r = (scale * x - scale * c) - scale * z;
+            *l += r * r;
+        }
     }
 }
 

@@ -3,12 +3,21 @@
 //! Columns are cut into blocks of [`BLOCK`] aligned to the first one, so that results do not depend on the number of threads.
 //! Each kernel is compiled for AVX-512, AVX2 with FMA, and portably, and chosen at run time.
 
+/// Compiles a function for AVX-512, for AVX2 with FMA, and portably; the machine's best is chosen at run time.
+macro_rules! simd {
+    ($function:item) => {
+        #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+fma", "x86_64+avx2+fma"))]
+        $function
+    };
+}
+
 pub(crate) mod coordinate;
 pub(crate) mod gram;
 pub(crate) mod mix;
 pub(crate) mod momentum;
 
 use crate::engines::execute::{Passes, Term, Traffic, Weiszfelds};
+use crate::engines::pair_sums::Sums;
 use crate::engines::pivot::Centre;
 use crate::error::{Error, Result};
 use crate::plan::{Stat, Weiszfeld};
@@ -106,7 +115,7 @@ impl Passes for CpuRows<'_> {
         Ok(self.some(rows).iter().flat_map(|row| columns.iter().map(|&k| row[k])).collect())
     }
 
-    async fn gram(&mut self, rows: &[usize], centre: Centre, scales: &[f32]) -> Result<gram::Sums> {
+    async fn gram(&mut self, rows: &[usize], centre: Centre, scales: &[f32]) -> Result<Sums> {
         self.count(rows.len());
         let slices = self.some(rows);
         let pivot = match centre {

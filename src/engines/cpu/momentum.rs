@@ -1,7 +1,6 @@
 //! M ← βM + (1−β)G, row by row.
 
 use crate::engines::keys::{EXPONENT, magnitude};
-use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::BLOCK;
@@ -11,10 +10,11 @@ pub(crate) fn step(momentum: &mut [f32], gradient: &[f32], beta: f32) {
     momentum.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK)).for_each(|(m, g)| block(m, g, beta));
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
-fn block(momentum: &mut [f32], gradient: &[f32], beta: f32) {
-    for (m, g) in momentum.iter_mut().zip(gradient) {
-        *m = (beta * *m + (1.0 - beta) * g).clamp(f32::MIN, f32::MAX);
+simd! {
+    fn block(momentum: &mut [f32], gradient: &[f32], beta: f32) {
+        for (m, g) in momentum.iter_mut().zip(gradient) {
+            *m = (beta * *m + (1.0 - beta) * g).clamp(f32::MIN, f32::MAX);
+        }
     }
 }
 
@@ -23,7 +23,8 @@ pub(crate) fn finite(row: &[f32]) -> bool {
     row.par_chunks(BLOCK).all(|block| largest(block) < EXPONENT)
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2+fma"))]
-fn largest(row: &[f32]) -> u32 {
-    row.iter().map(|v| magnitude(v.to_bits())).fold(0, u32::max)
+simd! {
+    fn largest(row: &[f32]) -> u32 {
+        row.iter().map(|v| magnitude(v.to_bits())).fold(0, u32::max)
+    }
 }

@@ -3,9 +3,9 @@
 use super::device::{Buffer, Device, Fetch, Use};
 use super::shader::{Kernel, quads, slices};
 use super::slabs::{Chunk, Source};
-use crate::engines::cpu::gram::{Running, Sums};
 use crate::engines::execute::{Passes, Term, Traffic, Weiszfelds};
 use crate::engines::keys::EXPONENT;
+use crate::engines::pair_sums::{Running, Sums};
 use crate::engines::pivot::Centre;
 use crate::error::Result;
 use crate::plan::{Stat, Weiszfeld};

@@ -1,7 +1,7 @@
 //! The text of every kernel: files of `shaders/`, joined from a short list of parts. Only what WGSL cannot express is
 //! generated: unrolled networks and the lengths of private arrays. Nothing here needs a device.
 
-use crate::engines::network::{Network, Role};
+use crate::engines::network::Network;
 use crate::plan::Stat;
 use std::fmt::Write;
 
@@ -115,7 +115,7 @@ fn lengths(stat: Stat, rows: usize) -> String {
 
 /// The body of the coordinate kernel with the keys in registers: one `let` for each value that ever stands on a wire.
 fn unrolled(stat: Stat, rows: usize) -> String {
-    let network = Network::for_stat(stat, rows);
+    let network = Network::new(stat, rows);
     let mut wires: Vec<String> = (0..rows).map(|i| format!("k{i}")).collect();
     let mut text = String::from(
         "@compute @workgroup_size(64)\n\
@@ -162,8 +162,7 @@ fn unrolled(stat: Stat, rows: usize) -> String {
     match (&kept[..], stat) {
         ([only], Stat::Ranks { .. }) => line(format_args!("y[column] = bits_of({only});\n")),
         _ => {
-            let middle = network.roles.iter().position(|r| matches!(r, Role::Rank(k) if *k == central(stat, rows)));
-            let centre = &wires[middle.unwrap_or(rows / 2)];
+            let centre = &wires[centre(stat, rows)];
             line(format_args!("var largest = 0.0;\n"));
             kept.iter().for_each(|k| line(format_args!("largest = larger(largest, {k});\n")));
             line(format_args!("let c = value({centre}); let s = shrink(largest);\nvar sum = 0.0;\n"));
@@ -175,10 +174,108 @@ fn unrolled(stat: Stat, rows: usize) -> String {
     text
 }
 
-/// The rank a mean is centred on.
-fn central(stat: Stat, rows: usize) -> usize {
+/// The wire whose value means are centred on: in the middle of the values kept, itself kept.
+fn centre(stat: Stat, n: usize) -> usize {
     match stat {
         Stat::Ranks { from, to } => (from + to - 1) / 2,
-        Stat::NearestMedian { .. } => (rows - 1) / 2,
+        Stat::NearestMedian { .. } => (n - 1) / 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use naga::proc::Layouter;
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+    fn parsed(kernel: Kernel) -> naga::Module {
+        let source = kernel.source();
+        naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{kernel:?}: {}", e.emit_to_string(&source)))
+    }
+
+    fn validated(kernel: Kernel) -> Result<(), String> {
+        let module = parsed(kernel);
+        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+        let info = validator.validate(&module).map_err(|e| format!("{kernel:?}: {e:?}"))?;
+        let constants = kernel.constants().into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+        naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
+            .map(|_| ())
+            .map_err(|e| format!("{kernel:?}: {e:?}"))
+    }
+
+    fn kernels() -> Vec<Kernel> {
+        let mut all = vec![Kernel::Mix, Kernel::WeiszfeldStep, Kernel::Momentum, Kernel::Gather];
+        for rows in [1, 2, 3, 4, 5, 8, 15, 25, 33, 51, 64, 65, 100, 256, 1000, MOST_ROWS] {
+            all.extend([Kernel::Gram { rows }, Kernel::Weiszfeld { rows }]);
+            all.push(Kernel::Coordinate { stat: Stat::Ranks { from: (rows - 1) / 2, to: rows / 2 + 1 }, rows });
+            for f in [0, 1, rows / 5, (rows - 1) / 2] {
+                if 2 * f < rows {
+                    all.push(Kernel::Coordinate { stat: Stat::Ranks { from: f, to: rows - f }, rows });
+                    all.push(Kernel::Coordinate { stat: Stat::NearestMedian { keep: rows - f }, rows });
+                }
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_specialisation_is_valid() {
+        for kernel in kernels() {
+            validated(kernel).unwrap();
+        }
+    }
+
+    #[test]
+    fn tiles_fit_their_memory() {
+        for rows in 1..=MOST_ROWS {
+            assert!(quads(rows) * width(rows) <= TILE_VECTORS && width(rows) <= THREADS);
+            // The sums of all squares of a slice are gathered in the tile's memory, four vectors each.
+            assert!(4 * squares(rows).min(THREADS) <= TILE_VECTORS && rows <= TILE_VECTORS);
+        }
+    }
+
+    /// Offsets and size of a struct as WGSL lays it out.
+    fn layout(module: &naga::Module, name: &str) -> (Vec<u32>, u32) {
+        let (handle, ty) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)).expect(name);
+        let naga::TypeInner::Struct { members, .. } = &ty.inner else { panic!("{name} is no struct") };
+        let mut layouter = Layouter::default();
+        layouter.update(module.to_ctx()).expect("types have layouts");
+        (members.iter().map(|m| m.offset).collect(), layouter[handle].size)
+    }
+
+    #[test]
+    fn host_structs_are_those_of_the_shader() {
+        use crate::engines::gpu::passes::{Params, RowEntry};
+        use std::mem::{offset_of, size_of};
+        let module = parsed(Kernel::Mix);
+        let rows =
+            [offset_of!(RowEntry, index), offset_of!(RowEntry, scale), offset_of!(RowEntry, weight), offset_of!(RowEntry, padding)];
+        assert_eq!(layout(&module, "Row"), (rows.map(|o| o as u32).to_vec(), size_of::<RowEntry>() as u32));
+        let params = [
+            offset_of!(Params, columns),
+            offset_of!(Params, stride),
+            offset_of!(Params, rows),
+            offset_of!(Params, centre),
+            offset_of!(Params, first),
+            offset_of!(Params, beta),
+            offset_of!(Params, blocks),
+            offset_of!(Params, tolerance),
+        ];
+        assert_eq!(layout(&module, "Params"), (params.map(|o| o as u32).to_vec(), size_of::<Params>() as u32));
+    }
+
+    /// Numbers that stand both in WGSL and in Rust.
+    #[test]
+    fn shared_constants_agree() {
+        let module = parsed(Kernel::Gram { rows: 5 });
+        let value = |name: &str| {
+            let (_, constant) = module.constants.iter().find(|(_, c)| c.name.as_deref() == Some(name)).expect(name);
+            match module.global_expressions[constant.init] {
+                naga::Expression::Literal(naga::Literal::U32(v)) => v as usize,
+                ref other => panic!("{name}: {other:?}"),
+            }
+        };
+        assert_eq!((value("BLOCK"), value("THREADS"), value("TILE")), (BLOCK, THREADS, TILE_VECTORS));
+        assert_eq!(value("EXPONENT"), crate::engines::keys::EXPONENT as usize);
     }
 }

@@ -1,0 +1,300 @@
+//! What Byzantine workers send: one file per attack.
+//!
+//! An attack sees everything ([`Scene`]: the rows that the honest workers send at this step) and answers with one
+//! row of d values, which every Byzantine worker sends. Letters: n workers, d coordinates, f Byzantine workers, ḡ the
+//! mean and s the unbiased per-coordinate standard deviation of the honest rows.
+//!
+//! | name | row | file |
+//! |---|---|---|
+//! | `none` | the Byzantine workers behave honestly | `none.rs` |
+//! | `alie` | ḡ − z·s | `alie.rs` |
+//! | `foe` | (1 − ν)·ḡ | `foe.rs` |
+//! | `sign_flip` (`sf`) | −ḡ | `sign_flip.rs` |
+//! | `label_flip` (`lf`) | honest work on the labels (C − 1) − y | `label_flip.rs` |
+//!
+//! To add one: a file with the type and its [`Attack`], its [`Entry`], and a line in [`list`].
+//!
+//! ```
+//! use resam::attacks::{Scene, by_name};
+//!
+//! let (a, b) = ([1.0, 2.0], [3.0, 2.0]);
+//! let honest: [&[f32]; 2] = [&a, &b];
+//! let row = by_name("foe:nu=3")?.row(&Scene::new(&honest, 1)?)?;
+//! assert_eq!(row, [-4.0, -4.0]); // (1 − 3)·(2, 2)
+//! # Ok::<(), resam::attacks::AttackError>(())
+//! ```
+
+mod alie;
+mod foe;
+mod label_flip;
+mod none;
+mod sign_flip;
+
+pub use alie::Alie;
+pub use foe::Foe;
+pub use label_flip::LabelFlip;
+pub use none::NoAttack;
+pub use sign_flip::SignFlip;
+
+use std::fmt::Debug;
+
+/// A strategy of the Byzantine workers.
+pub trait Attack: Debug + Send + Sync {
+    /// The attack's name in a SPEC, such as `alie`.
+    fn name(&self) -> &'static str;
+
+    /// One line for people: the row and its parameters.
+    fn description(&self) -> String;
+
+    /// How many of the f workers attack; the others stay honest. Only [`NoAttack`] answers 0.
+    fn attackers(&self, f: usize) -> usize {
+        f
+    }
+
+    /// Whether [`Scene::flipped`] is needed.
+    fn flips_labels(&self) -> bool {
+        false
+    }
+
+    /// The row (d values) that every Byzantine worker sends.
+    ///
+    /// It is finite if the honest rows are finite and small enough for the formula's result to fit an `f32`.
+    ///
+    /// # Errors
+    /// [`AttackError::FlippedMissing`] if the attack [flips labels](Self::flips_labels) and the scene has no such row.
+    fn row(&self, scene: &Scene) -> Result<Vec<f32>, AttackError>;
+}
+
+/// What an attack knows at one step: everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    honest: &'a [&'a [f32]],
+    f: usize,
+    flipped: Option<&'a [f32]>,
+}
+
+impl<'a> Scene<'a> {
+    /// A scene of the rows that the honest workers send, and of f attackers.
+    ///
+    /// # Errors
+    /// [`AttackError::NoHonestRow`] without a row; [`AttackError::Width`] if the rows differ in length.
+    pub fn new(honest: &'a [&'a [f32]], f: usize) -> Result<Self, AttackError> {
+        let d = honest.first().ok_or(AttackError::NoHonestRow)?.len();
+        match honest.iter().position(|row| row.len() != d) {
+            Some(row) => Err(AttackError::Width { row, found: honest[row].len(), expected: d }),
+            None => Ok(Self { honest, f, flipped: None }),
+        }
+    }
+
+    /// Adds the row of a worker that follows the honest protocol on flipped labels (see [`LabelFlip`]).
+    ///
+    /// # Errors
+    /// [`AttackError::Width`], naming the row after the honest ones, if it is not d long.
+    pub fn with_flipped(self, flipped: &'a [f32]) -> Result<Self, AttackError> {
+        if flipped.len() != self.d() {
+            return Err(AttackError::Width { row: self.honest.len(), found: flipped.len(), expected: self.d() });
+        }
+        Ok(Self { flipped: Some(flipped), ..self })
+    }
+
+    /// The rows that the honest workers send; at least one, all d long.
+    pub fn honest(&self) -> &'a [&'a [f32]] {
+        self.honest
+    }
+
+    /// Number of attackers.
+    pub fn f(&self) -> usize {
+        self.f
+    }
+
+    /// Number of workers: honest rows and attackers.
+    pub fn n(&self) -> usize {
+        self.honest.len() + self.f
+    }
+
+    /// Number of coordinates.
+    pub fn d(&self) -> usize {
+        self.honest[0].len()
+    }
+
+    /// The row of flipped labels, if the caller gave one.
+    pub fn flipped(&self) -> Option<&'a [f32]> {
+        self.flipped
+    }
+
+    /// ḡ: the mean of the honest rows, summed in f64.
+    pub fn mean(&self) -> Vec<f64> {
+        let mut mean = vec![0.0; self.d()];
+        for row in self.honest {
+            mean.iter_mut().zip(*row).for_each(|(m, &x)| *m += f64::from(x));
+        }
+        let count = self.honest.len() as f64;
+        mean.iter_mut().for_each(|m| *m /= count);
+        mean
+    }
+
+    /// (ḡ, s): mean and unbiased standard deviation (divisor n − f − 1) per coordinate; s = 0 for a single honest row.
+    pub fn mean_and_std(&self) -> (Vec<f64>, Vec<f64>) {
+        let mean = self.mean();
+        let mut std = vec![0.0; self.d()];
+        for row in self.honest {
+            for ((s, &x), m) in std.iter_mut().zip(*row).zip(&mean) {
+                *s += (f64::from(x) - m).powi(2);
+            }
+        }
+        let freedom = (self.honest.len() - 1).max(1) as f64;
+        std.iter_mut().for_each(|s| *s = (*s / freedom).sqrt());
+        (mean, std)
+    }
+}
+
+/// One line of the list of attacks.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The name in a SPEC.
+    pub name: &'static str,
+    /// Other accepted names.
+    pub aliases: &'static [&'static str],
+    /// A short title for tables and figures.
+    pub title: &'static str,
+    /// The only parameter with its default, if the attack has one.
+    pub parameter: Option<(&'static str, f64)>,
+    /// Builds the attack from its parameter (ignored if it has none).
+    pub build: fn(f64) -> Box<dyn Attack>,
+}
+
+impl Entry {
+    /// The attack with its default parameter.
+    pub fn attack(&self) -> Box<dyn Attack> {
+        (self.build)(self.parameter.map_or(0.0, |(_, value)| value))
+    }
+}
+
+/// Every attack, in the order in which tables and figures show them.
+pub fn list() -> &'static [Entry] {
+    &[none::ENTRY, alie::ENTRY, foe::ENTRY, sign_flip::ENTRY, label_flip::ENTRY]
+}
+
+/// The attack that `spec` names: `name` or `name:key=value`, such as `sf` or `alie:z=0.5`.
+///
+/// # Errors
+/// [`AttackError::Unknown`] for a name outside [`list`], [`AttackError::Parameter`] for a parameter that the attack
+/// does not have or a value that is not a finite number. Both say what would be right.
+pub fn by_name(spec: &str) -> Result<Box<dyn Attack>, AttackError> {
+    let (name, parameter) = match spec.split_once(':') {
+        Some((name, parameter)) => (name.trim(), Some(parameter.trim())),
+        None => (spec.trim(), None),
+    };
+    let entry = list()
+        .iter()
+        .find(|entry| entry.name == name || entry.aliases.contains(&name))
+        .ok_or_else(|| AttackError::Unknown { name: name.into() })?;
+    let Some(parameter) = parameter else {
+        return Ok(entry.attack());
+    };
+    let value = entry.parameter.and_then(|(key, _)| {
+        let (given, value) = parameter.split_once('=')?;
+        let value: f64 = value.trim().parse().ok()?;
+        (given.trim() == key && value.is_finite()).then_some(value)
+    });
+    value.map(entry.build).ok_or_else(|| AttackError::Parameter { parameter: parameter.into(), entry })
+}
+
+/// Why there is no attack, or no row.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttackError {
+    /// No attack has this name.
+    #[error("no attack is called '{name}'; choose one of {}", list().iter().map(|e| e.name).collect::<Vec<_>>().join(", "))]
+    Unknown {
+        /// The name as given.
+        name: String,
+    },
+    /// The parameter does not belong to the attack, or its value is no finite number.
+    #[error("'{parameter}' is no parameter of the attack '{}', {}", entry.name, match entry.parameter {
+        Some((key, value)) => format!("which takes {key}=NUMBER (default {value})"),
+        None => "which takes none".into(),
+    })]
+    Parameter {
+        /// The text after the colon.
+        parameter: String,
+        /// The attack.
+        entry: &'static Entry,
+    },
+    /// An attack needs at least one honest row.
+    #[error("an attack needs at least one honest row to look at")]
+    NoHonestRow,
+    /// A row has another length than the first one.
+    #[error("row {row} has {found} coordinates, but the first row has {expected}")]
+    Width {
+        /// Index of the row.
+        row: usize,
+        /// Its length.
+        found: usize,
+        /// d, the length of the first row.
+        expected: usize,
+    },
+    /// Label flipping needs [`Scene::with_flipped`].
+    #[error("label flipping needs the row of a worker that trains on flipped labels")]
+    FlippedMissing,
+}
+
+/// Rounds each value to `f32`.
+fn narrow(values: impl IntoIterator<Item = f64>) -> Vec<f32> {
+    values.into_iter().map(|x| x as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_attack_is_found_by_each_of_its_names() {
+        for entry in list() {
+            for name in entry.aliases.iter().chain([&entry.name]) {
+                assert_eq!(by_name(name).unwrap().name(), entry.name);
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_are_read_and_wrong_ones_are_explained() {
+        assert!(by_name("alie:z=0.25").unwrap().description().contains("0.25"));
+        for (spec, hint) in [
+            ("krum", "none, alie, foe, sign_flip, label_flip"),
+            ("alie:nu=1", "z=NUMBER (default 1.5)"),
+            ("alie:z=nan", "z=NUMBER"),
+            ("alie:", "z=NUMBER"),
+            ("sf:z=1", "takes none"),
+        ] {
+            let message = by_name(spec).unwrap_err().to_string();
+            assert!(message.contains(hint), "{spec}: {message}");
+        }
+    }
+
+    #[test]
+    fn scenes_are_checked() {
+        assert!(matches!(Scene::new(&[], 1), Err(AttackError::NoHonestRow)));
+        let ragged: [&[f32]; 2] = [&[1.0, 2.0], &[1.0]];
+        assert!(matches!(Scene::new(&ragged, 1), Err(AttackError::Width { row: 1, found: 1, expected: 2 })));
+        let honest: [&[f32]; 1] = [&[1.0, 2.0]];
+        let scene = Scene::new(&honest, 3).unwrap();
+        assert_eq!((scene.n(), scene.d(), scene.f()), (4, 2, 3));
+        assert!(scene.with_flipped(&[0.0]).is_err());
+        assert_eq!(scene.mean_and_std(), (vec![1.0, 2.0], vec![0.0, 0.0]));
+    }
+
+    #[test]
+    fn moments_keep_their_digits_far_from_zero() {
+        let honest: [&[f32]; 3] = [&[1e7 - 1.0], &[1e7], &[1e7 + 1.0]];
+        assert_eq!(Scene::new(&honest, 0).unwrap().mean_and_std(), (vec![1e7], vec![1.0]));
+    }
+
+    #[test]
+    fn moments_do_not_overflow() {
+        let honest: [&[f32]; 2] = [&[f32::MAX], &[f32::MAX]];
+        let scene = Scene::new(&honest, 1).unwrap();
+        assert_eq!(SignFlip.row(&scene).unwrap(), [-f32::MAX]);
+        assert_eq!(Alie::default().row(&scene).unwrap(), [f32::MAX]);
+    }
+}
