@@ -46,7 +46,7 @@ impl AdapterInfo {
             real: matches!(kind, "discrete" | "integrated" | "virtual"),
             kind: kind.into(),
             name: info.name,
-            max_binding_bytes: limits.max_storage_buffer_binding_size as u64,
+            max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_buffer_bytes: limits.max_buffer_size,
             max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
             max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,

@@ -49,7 +49,7 @@ impl Chunk {
 impl Layout {
     fn of_bytes(device: &Device, n: usize, d: usize, bytes: u64) -> Option<Self> {
         let limits = &device.limits;
-        let most = (limits.max_storage_buffer_binding_size as u64).min(limits.max_buffer_size).min(BINDING);
+        let most = (limits.max_storage_buffer_binding_size).min(limits.max_buffer_size).min(BINDING);
         let columns = bytes.min(most) / (4 * n.max(1) as u64);
         let width = (columns / BLOCK as u64 * BLOCK as u64) as usize;
         (width > 0).then_some(Self { n, d, width })
