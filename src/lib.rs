@@ -1,4 +1,5 @@
-//! GPU compute kernels for Byzantine-robust aggregation. See the README.
+#![doc = include_str!("../README.md")]
+
 pub mod attacks;
 mod engine;
 mod engines;

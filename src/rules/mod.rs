@@ -1,6 +1,6 @@
 //! The rules, one file each: definition, requirement on (n, f), ties, resilience coefficient λ, plan and literal reference.
 //!
-//! A rule never reads data and never sees a device: it returns a [`Plan`](crate::plan::Plan) that any engine executes.
+//! A rule never reads data and never sees a device: it returns a [`Plan`] that any engine executes.
 //! To add a rule, add a file and one line to the `CATALOGUE` in this one: tests, benches, the command line and the rule
 //! table iterate over it.
 
@@ -124,4 +124,37 @@ pub(crate) fn build(name: &str, parameters: &mut Parameters) -> Option<Result<Ar
 /// Δ = min{2√(n−f), √d}: what coordinate-wise rules pay for looking at one coordinate at a time.
 pub(crate) fn coordinate_factor(n: usize, f: usize, d: usize) -> f64 {
     (2.0 * ((n - f) as f64).sqrt()).min((d as f64).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_lists_every_rule_as_it_is() {
+        let readme = include_str!("../../README.md");
+        for rule in all() {
+            let row = format!("| `{}` | {} | {} |", rule.name(), rule.definition(), rule.needs());
+            assert!(readme.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
+    fn impossible_f_is_refused_with_the_numbers() {
+        for rule in all() {
+            for (n, f) in [(0, 0), (1, 1), (4, 2), (5, 3), (10, 11)] {
+                let refused = rule.check(n, f);
+                if rule.non_finite() == NonFinite::Propagate && f <= n && n > 0 {
+                    assert_eq!(refused, Ok(()));
+                } else {
+                    let text = refused.unwrap_err().to_string();
+                    assert!(text.contains(&format!("f = {f}")) && text.contains(&format!("n = {n}")), "{text}");
+                }
+            }
+            for (n, f) in [(1, 0), (2, 0), (3, 1), (15, 7)] {
+                assert_eq!(rule.check(n, f), Ok(()));
+                assert!(rule.lambda(n, f, 10).is_none_or(|l| l >= f as f64 / (n - f) as f64));
+            }
+        }
+    }
 }

@@ -10,6 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 /// Spare buffers kept for the next call.
 const SPARES: usize = 24;
 
+/// Buffers for the next call; `None` once the device had an error, since a buffer may then be one that never got its memory.
+type Spares = Arc<Mutex<Option<Vec<wgpu::Buffer>>>>;
+
+/// Invocations and bytes of memory of a group that the tiled kernels need.
+const GROUP: (u32, u32) = (256, 22 << 10);
+
 /// What a buffer is for; buffers of one use are interchangeable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
@@ -35,7 +41,7 @@ pub(crate) struct Device {
     device: wgpu::Device,
     queue: wgpu::Queue,
     pipelines: Mutex<HashMap<Kernel, wgpu::ComputePipeline>>,
-    spares: Arc<Mutex<Vec<wgpu::Buffer>>>,
+    spares: Spares,
     /// First error that wgpu reported outside a call's own results; taken by the next check.
     failure: Arc<Mutex<Option<String>>>,
     /// Set for good when the device is gone.
@@ -53,6 +59,10 @@ impl Device {
     pub(crate) async fn open(adapter: wgpu::Adapter, info: AdapterInfo) -> Result<Self> {
         let limits = adapter.limits();
         let refused = |reason: String| Error::Device { device: info.name.clone(), reason };
+        let groups = (limits.max_compute_invocations_per_workgroup, limits.max_compute_workgroup_storage_size);
+        if groups.0 < GROUP.0 || groups.1 < GROUP.1 {
+            return Err(refused(format!("its groups have {groups:?} invocations and bytes, the kernels need {GROUP:?}")));
+        }
         let descriptor = wgpu::DeviceDescriptor { label: Some("resam"), required_limits: limits.clone(), ..Default::default() };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| refused(e.to_string()))?;
         let (failure, lost) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
@@ -73,8 +83,8 @@ impl Device {
             }
         });
         thread.map_err(|e| refused(format!("cannot start a thread: {e}")))?;
-        let (pipelines, spares) = Default::default();
-        Ok(Self { info, limits, device, queue, pipelines, spares, failure, lost, driver })
+        let spares = Arc::new(Mutex::new(Some(Vec::new())));
+        Ok(Self { info, limits, device, queue, pipelines: Mutex::default(), spares, failure, lost, driver })
     }
 
     fn error(&self, reason: impl Into<String>) -> Error {
@@ -84,16 +94,17 @@ impl Device {
     /// The error of the device, if it had one.
     pub(crate) fn check(&self) -> Result<()> {
         let reason = locked(&self.lost).clone().or_else(|| locked(&self.failure).take());
-        reason.map_or(Ok(()), |reason| Err(self.error(reason)))
+        reason.map_or(Ok(()), |reason| {
+            *locked(&self.spares) = None;
+            Err(self.error(reason))
+        })
     }
 
     /// A buffer of at least `bytes`, a spare one if there is one of no more than twice the size. Its contents are arbitrary.
     pub(crate) fn buffer(&self, role: Use, bytes: u64) -> Buffer {
         let bytes = bytes.max(256).next_multiple_of(256);
-        let mut spares = locked(&self.spares);
         let fits = |b: &wgpu::Buffer| b.usage() == role.usages() && (bytes..=2 * bytes).contains(&b.size());
-        let spare = spares.iter().position(fits).map(|at| spares.swap_remove(at));
-        drop(spares);
+        let spare = locked(&self.spares).as_mut().and_then(|spares| Some(spares.swap_remove(spares.iter().position(fits)?)));
         let buffer = spare.unwrap_or_else(|| {
             let descriptor = wgpu::BufferDescriptor { label: None, size: bytes, usage: role.usages(), mapped_at_creation: false };
             self.device.create_buffer(&descriptor)
@@ -219,7 +230,7 @@ pub(crate) struct Buffer {
     pub(crate) buffer: wgpu::Buffer,
     /// Bytes asked for: a spare buffer may be larger than a binding can be.
     bytes: u64,
-    spares: Option<Arc<Mutex<Vec<wgpu::Buffer>>>>,
+    spares: Option<Spares>,
 }
 
 impl Buffer {
@@ -237,8 +248,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Some(spares) = &self.spares {
-            let mut spares = locked(spares);
+        if let Some(spares) = &self.spares
+            && let Some(spares) = locked(spares).as_mut()
+        {
             if spares.len() >= SPARES {
                 spares.remove(0);
             }
