@@ -7,6 +7,7 @@ mod error;
 pub mod gram;
 mod matrix;
 mod momentum;
+mod parameters;
 pub mod plan;
 mod report;
 mod rows;

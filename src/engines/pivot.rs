@@ -4,15 +4,6 @@ use crate::engines::cpu;
 use crate::engines::keys::{EXPONENT, magnitude};
 use crate::gram::Gram;
 
-/// Where the rows are centred before their inner products are summed in f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Centre {
-    /// On one of the rows (an index into the matrix).
-    Row(usize),
-    /// On the lower median of each column: needs no sample and cannot be far from the honest rows, but costs an ordering.
-    Median,
-}
-
 /// Columns drawn in runs of this many, one cache line each.
 const RUN: usize = 16;
 

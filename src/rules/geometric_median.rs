@@ -1,9 +1,9 @@
 use super::{NonFinite, Rule, literal};
 use crate::error::Result;
 use crate::gram::Gram;
+use crate::parameters::Parameters;
 use crate::plan::{Plan, Solution, Solve, Stat, Weights, Weiszfeld};
 use crate::solve::weiszfeld;
-use crate::spec::Parameters;
 
 /// Where Weiszfeld's iteration runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 use super::{NonFinite, Rule, literal, require};
 use crate::error::{Error, Result};
 use crate::gram::{Gram, ascending};
+use crate::parameters::Parameters;
 use crate::plan::{Plan, Solution, Solve, Weights};
-use crate::spec::Parameters;
 
 /// How many nearest other rows a Krum score sums over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

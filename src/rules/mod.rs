@@ -24,8 +24,8 @@ pub use multi_krum::MultiKrum;
 pub use trimmed_mean::TrimmedMean;
 
 use crate::error::{Error, Result};
+use crate::parameters::Parameters;
 use crate::plan::Plan;
-use crate::spec::Parameters;
 use std::sync::Arc;
 
 /// What a rule does with rows that hold NaN or infinite values (at most f of them; more are an error).

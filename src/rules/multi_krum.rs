@@ -1,8 +1,8 @@
 use super::krum::LeastScores;
 use super::{Neighbors, NonFinite, Rule, literal};
 use crate::error::{Error, Result};
+use crate::parameters::Parameters;
 use crate::plan::{Plan, Weights};
-use crate::spec::Parameters;
 
 /// Multi-Krum(m): mean of the m rows of least Krum score; equal scores go to the lower index.
 ///

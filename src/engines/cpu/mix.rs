@@ -2,8 +2,8 @@
 
 use super::BLOCK;
 use crate::engines::exact_sum::ExactSum;
-use crate::engines::execute::{Term, Weiszfelds, weiszfeld_step};
 use crate::engines::keys::{EXPONENT, magnitude};
+use crate::engines::passes::{Term, Weiszfelds, weiszfeld_step};
 use crate::plan::Weiszfeld;
 use rayon::prelude::*;
 

@@ -16,9 +16,8 @@ pub(crate) mod gram;
 pub(crate) mod mix;
 pub(crate) mod momentum;
 
-use crate::engines::execute::{Passes, Term, Traffic, Weiszfelds};
 use crate::engines::pair_sums::Sums;
-use crate::engines::pivot::Centre;
+use crate::engines::passes::{Centre, Passes, Term, Traffic, Weiszfelds};
 use crate::error::{Error, Result};
 use crate::plan::{Stat, Weiszfeld};
 use crate::rows::Rows;

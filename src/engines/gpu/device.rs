@@ -199,6 +199,14 @@ impl Device {
         buffer.spares = spares;
         Ok(result)
     }
+
+    /// Waits until the work on a buffer is done.
+    pub(crate) async fn settle(&self, buffer: &Buffer) -> Result<()> {
+        let mut encoder = self.encoder();
+        let fetch = self.fetch(&mut encoder, buffer, 0, 4);
+        self.submit(encoder);
+        self.receive(fetch, |_: &[u32]| ()).await
+    }
 }
 
 /// A kernel with its buffers.

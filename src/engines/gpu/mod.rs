@@ -4,10 +4,12 @@
 //! - `shader`: the text of every kernel
 //! - `device`: a device with its pipelines, spare buffers and errors
 //! - `slabs`: a matrix as slabs of columns, on the device or streaming from the host
+//! - `params`: the structs that host and kernels share
 //! - `passes`: what the engine offers to [`crate::engines::execute`]
 
 mod adapters;
 mod device;
+mod params;
 mod passes;
 mod shader;
 mod slabs;

@@ -1,82 +1,16 @@
 //! What the GPU engine offers to [`execute`](crate::engines::execute): each pass walks the slabs once, two in flight.
 
 use super::device::{Buffer, Device, Fetch, Use};
+use super::params::{MEDIAN, Params, RowEntry, groups};
 use super::shader::{Kernel, quads, slices};
 use super::slabs::{Chunk, Source};
-use crate::engines::execute::{Passes, Term, Traffic, Weiszfelds};
 use crate::engines::keys::EXPONENT;
 use crate::engines::pair_sums::{Running, Sums};
-use crate::engines::pivot::Centre;
+use crate::engines::passes::{Centre, Passes, Term, Traffic, Weiszfelds};
 use crate::error::Result;
 use crate::plan::{Stat, Weiszfeld};
 use std::collections::VecDeque;
 use std::sync::Arc;
-
-/// `Row` of `matrix.wgsl`.
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub(crate) struct RowEntry {
-    pub(crate) index: u32,
-    pub(crate) scale: f32,
-    pub(crate) weight: f32,
-    pub(crate) padding: u32,
-}
-
-impl RowEntry {
-    pub(crate) fn plain(rows: &[usize]) -> Vec<Self> {
-        Self::scaled(rows, &vec![1.0; rows.len()])
-    }
-
-    fn scaled(rows: &[usize], scales: &[f32]) -> Vec<Self> {
-        rows.iter().zip(scales).map(|(&i, &scale)| Self { index: i as u32, scale, weight: 0.0, padding: 0 }).collect()
-    }
-}
-
-/// `Params` of `matrix.wgsl`.
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub(crate) struct Params {
-    pub(crate) columns: u32,
-    pub(crate) stride: u32,
-    pub(crate) rows: u32,
-    pub(crate) centre: u32,
-    pub(crate) first: u32,
-    pub(crate) beta: f32,
-    pub(crate) blocks: u32,
-    pub(crate) tolerance: f32,
-}
-
-/// `MEDIAN` of `matrix.wgsl`.
-const MEDIAN: u32 = u32::MAX;
-
-impl Params {
-    pub(crate) fn new(chunk: &Chunk, rows: usize) -> Self {
-        Self {
-            columns: chunk.columns as u32,
-            stride: chunk.stride() as u32,
-            rows: rows as u32,
-            centre: MEDIAN,
-            first: 0,
-            beta: 0.0,
-            blocks: 0,
-            tolerance: 0.0,
-        }
-    }
-}
-
-/// Groups over x and y: at most 65535 a side.
-pub(crate) fn groups(count: usize) -> [u32; 3] {
-    let x = count.clamp(1, 65_535);
-    [x as u32, count.div_ceil(x).max(1) as u32, 1]
-}
-
-/// Waits until work on a buffer is done.
-pub(crate) async fn settle(device: &Device, buffer: &Buffer) -> Result<()> {
-    let mut encoder = device.encoder();
-    let fetch = device.fetch(&mut encoder, buffer, 0, 4);
-    device.submit(encoder);
-    device.receive(fetch, |_: &[u32]| ()).await
-}
 
 /// Rounds of a Weiszfeld iteration submitted at once. Rounds after the last one needed do nothing.
 const ROUNDS: usize = 32;

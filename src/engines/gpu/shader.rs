@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn host_structs_are_those_of_the_shader() {
-        use crate::engines::gpu::passes::{Params, RowEntry};
+        use crate::engines::gpu::params::{Params, RowEntry};
         use std::mem::{offset_of, size_of};
         let module = parsed(Kernel::Mix);
         let rows =

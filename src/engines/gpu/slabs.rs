@@ -2,9 +2,9 @@
 //! kernel can bind, so neither the device's limits nor its memory bound the size of a matrix.
 
 use super::device::{Buffer, Device, Use};
-use super::passes::{self, Params, RowEntry};
+use super::params::{Params, RowEntry, groups};
 use super::shader::{BLOCK, Kernel};
-use crate::engines::execute::Traffic;
+use crate::engines::passes::Traffic;
 use crate::error::{Error, Result};
 use crate::rows::Rows;
 use std::sync::Arc;
@@ -149,7 +149,7 @@ impl Resident {
         let mut slabs = Vec::new();
         for chunk in layout.chunks() {
             let slab = upload(device, rows, &chunk, &everyone).own();
-            passes::settle(device, &slab).await?;
+            device.settle(&slab).await?;
             slabs.push(Arc::new(slab));
         }
         Ok(Self { device: device.clone(), layout, slabs })
@@ -245,7 +245,7 @@ impl Resident {
             let params = self.device.filled(Use::Uniform, &[params]);
             let bindings = [(0, &slab), (1, &table), (2, &params), (3, &*self.slabs[chunk.index])];
             let mut encoder = self.device.encoder();
-            let [x, y, _] = passes::groups(chunk.columns.div_ceil(64));
+            let [x, y, _] = groups(chunk.columns.div_ceil(64));
             self.device.bind(Kernel::Momentum, &bindings).dispatch(&mut encoder, [x, y, present.len() as u32]);
             let fetch = self.device.fetch(&mut encoder, &table, 0, 4);
             self.device.submit(encoder);

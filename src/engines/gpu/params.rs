@@ -1,0 +1,61 @@
+//! The host's side of the structs that kernels read; a test holds their layout against naga's.
+
+use super::slabs::Chunk;
+
+/// `Row` of `matrix.wgsl`.
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct RowEntry {
+    pub(crate) index: u32,
+    pub(crate) scale: f32,
+    pub(crate) weight: f32,
+    pub(crate) padding: u32,
+}
+
+impl RowEntry {
+    pub(crate) fn plain(rows: &[usize]) -> Vec<Self> {
+        Self::scaled(rows, &vec![1.0; rows.len()])
+    }
+
+    pub(crate) fn scaled(rows: &[usize], scales: &[f32]) -> Vec<Self> {
+        rows.iter().zip(scales).map(|(&i, &scale)| Self { index: i as u32, scale, weight: 0.0, padding: 0 }).collect()
+    }
+}
+
+/// `Params` of `matrix.wgsl`.
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct Params {
+    pub(crate) columns: u32,
+    pub(crate) stride: u32,
+    pub(crate) rows: u32,
+    pub(crate) centre: u32,
+    pub(crate) first: u32,
+    pub(crate) beta: f32,
+    pub(crate) blocks: u32,
+    pub(crate) tolerance: f32,
+}
+
+/// `MEDIAN` of `matrix.wgsl`.
+pub(crate) const MEDIAN: u32 = u32::MAX;
+
+impl Params {
+    pub(crate) fn new(chunk: &Chunk, rows: usize) -> Self {
+        Self {
+            columns: chunk.columns as u32,
+            stride: chunk.stride() as u32,
+            rows: rows as u32,
+            centre: MEDIAN,
+            first: 0,
+            beta: 0.0,
+            blocks: 0,
+            tolerance: 0.0,
+        }
+    }
+}
+
+/// Groups over x and y: at most 65535 a side.
+pub(crate) fn groups(count: usize) -> [u32; 3] {
+    let x = count.clamp(1, 65_535);
+    [x as u32, count.div_ceil(x).max(1) as u32, 1]
+}

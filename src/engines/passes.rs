@@ -1,0 +1,106 @@
+//! The words between [`execute`](super::execute) and an engine: what a pass over the data is asked, and what it answers.
+
+use super::pair_sums::Sums;
+use crate::error::Result;
+use crate::plan::{Stat, Weiszfeld};
+
+/// Where the rows are centred before their inner products are summed in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Centre {
+    /// On one of the rows (an index into the matrix).
+    Row(usize),
+    /// On the lower median of each column: needs no sample and cannot be far from the honest rows, but costs an ordering.
+    Median,
+}
+
+/// What an engine can do with an n × d matrix. `rows` are always indices into it, ascending.
+pub(crate) trait Passes {
+    fn n(&self) -> usize;
+    fn d(&self) -> usize;
+    /// Reads and transfers so far.
+    fn traffic(&self) -> Traffic;
+    /// The values of a few columns, row after row.
+    async fn sample(&mut self, rows: &[usize], columns: &[usize]) -> Result<Vec<f32>>;
+    /// One read: inner products of the centred and scaled rows, and their largest magnitudes.
+    async fn gram(&mut self, rows: &[usize], centre: Centre, scales: &[f32]) -> Result<Sums>;
+    /// One read: c + Σ w_i (x_i − c) with row c as the centre. Returns the rows with NaN or infinite values.
+    async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut [f32]) -> Result<Vec<usize>>;
+    /// One read: a statistic of each column. Returns the rows with NaN or infinite values.
+    async fn coordinate(&mut self, rows: &[usize], stat: Stat, out: &mut [f32]) -> Result<Vec<usize>>;
+    /// The bits of one row.
+    async fn copy_row(&mut self, row: usize, out: &mut [f32]) -> Result<()>;
+    /// One read a round: Weiszfeld's iteration on the scaled rows.
+    async fn weiszfeld(&mut self, rows: &[usize], centre: usize, scales: &[f32], how: Weiszfeld) -> Result<Weiszfelds>;
+}
+
+/// Counters of an engine's work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) passes: usize,
+    pub(crate) read: u64,
+    pub(crate) uploaded: u64,
+    pub(crate) downloaded: u64,
+}
+
+/// One row of a weighted sum, w·x = weight · (scale·x): the power of two keeps a weight of 1e-60 within f32's range.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Term {
+    pub(crate) row: usize,
+    pub(crate) weight: f32,
+    pub(crate) scale: f32,
+}
+
+impl Term {
+    pub(crate) fn new(row: usize, weight: f64) -> Self {
+        let small = (-60 - weight.abs().log2().floor().max(-1000.0) as i32).clamp(0, 126);
+        Self { row, weight: (weight * 2f64.powi(small)) as f32, scale: 2f32.powi(-small) }
+    }
+}
+
+/// State of a direct Weiszfeld iteration.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Weiszfelds {
+    /// w_i / s_i: what a kernel multiplies the scaled rows by.
+    pub(crate) scaled_weights: Vec<f32>,
+    pub(crate) weights: Vec<f64>,
+    pub(crate) rounds: usize,
+    pub(crate) residual: f64,
+    /// Largest magnitudes of the rows, as bits.
+    pub(crate) largest: Vec<u32>,
+}
+
+impl Weiszfelds {
+    /// Equal weights, but for huge rows: those begin with the inverse of their size.
+    pub(crate) fn start(scales: &[f32]) -> Self {
+        let weights: Vec<f64> = scales.iter().map(|s| f64::from(s.min(1.0))).collect();
+        let mut state = Self {
+            scaled_weights: Vec::new(),
+            weights: Vec::new(),
+            rounds: 0,
+            residual: f64::INFINITY,
+            largest: vec![0; scales.len()],
+        };
+        state.set(&weights, scales);
+        state
+    }
+
+    fn set(&mut self, pulls: &[f64], scales: &[f32]) {
+        let total: f64 = pulls.iter().sum();
+        self.weights = pulls.iter().map(|p| p / total).collect();
+        self.scaled_weights = self.weights.iter().zip(scales).map(|(w, s)| (w / f64::from(*s)) as f32).collect();
+    }
+}
+
+/// Least squared distance a direct iteration tells from zero, in units of the scaled rows.
+pub(crate) const LEAST_SQUARE: f32 = 1e-30;
+
+/// One round: from the squared distances of the scaled rows to the next weights, w_i ∝ 1/r_i.
+pub(crate) fn weiszfeld_step(state: &mut Weiszfelds, squares: &[f64], scales: &[f32]) {
+    let pulls: Vec<f64> =
+        squares.iter().zip(scales).map(|(r2, s)| f64::from(*s) / r2.max(f64::from(LEAST_SQUARE)).sqrt()).collect();
+    let before = state.scaled_weights.clone();
+    state.set(&pulls, scales);
+    let change = |(a, b): (&f32, &f32)| f64::from((a - b).abs() / a.max(f32::MIN_POSITIVE));
+    state.residual = state.scaled_weights.iter().zip(&before).map(change).fold(0.0, f64::max);
+    state.rounds += 1;
+}

@@ -1,0 +1,51 @@
+//! The parameters of one stage of a specification.
+
+use crate::error::{Error, Result};
+use std::str::FromStr;
+
+/// The `key=value` pairs of one stage; each rule takes those it knows.
+#[derive(Debug, Default)]
+pub(crate) struct Parameters {
+    text: String,
+    pairs: Vec<(String, String)>,
+    known: Vec<&'static str>,
+}
+
+impl Parameters {
+    pub(crate) fn parse(text: &str, rest: Option<&str>) -> Result<Self> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for pair in rest.into_iter().flat_map(|r| r.split(',')) {
+            let (key, value) = pair
+                .split_once('=')
+                .map(|(k, v)| (k.trim(), v.trim()))
+                .filter(|(k, v)| !k.is_empty() && !v.is_empty())
+                .ok_or_else(|| Error::spec(text, format!("'{pair}' is not key=value")))?;
+            if pairs.iter().any(|(k, _)| k == key) {
+                return Err(Error::spec(text, format!("'{key}' is given twice")));
+            }
+            pairs.push((key.to_string(), value.to_string()));
+        }
+        Ok(Self { text: text.to_string(), pairs, known: Vec::new() })
+    }
+
+    /// The value of `key`, if it was given.
+    pub(crate) fn take<T: FromStr>(&mut self, key: &'static str) -> Result<Option<T>>
+    where
+        T::Err: std::fmt::Display,
+    {
+        self.known.push(key);
+        let Some(at) = self.pairs.iter().position(|(k, _)| k == key) else { return Ok(None) };
+        let (_, value) = self.pairs.swap_remove(at);
+        value.parse().map(Some).map_err(|e| Error::spec(&self.text, format!("{key} = '{value}': {e}")))
+    }
+
+    /// An error when a key is left that nobody asked for.
+    pub(crate) fn finish(self, name: &str) -> Result<()> {
+        match self.pairs.first() {
+            None => Ok(()),
+            Some((key, _)) => {
+                Err(Error::spec(&self.text, format!("{name} has no parameter '{key}'; it takes {}", self.known.join(", "))))
+            }
+        }
+    }
+}
