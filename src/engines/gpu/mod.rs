@@ -4,11 +4,13 @@
 //! - `shader`: the text of every kernel
 //! - `device`: a device with its pipelines, spare buffers and errors
 //! - `slabs`: a matrix as slabs of columns, on the device or streaming from the host
+//! - `layout`: how a matrix is cut
 //! - `params`: the structs that host and kernels share
 //! - `passes`: what the engine offers to [`crate::engines::execute`]
 
 mod adapters;
 mod device;
+mod layout;
 mod params;
 mod passes;
 mod shader;
@@ -20,8 +22,9 @@ pub(crate) use slabs::Resident;
 use crate::error::{Error, Result};
 use crate::rows::Rows;
 use device::Device;
+use layout::Layout;
 use passes::GpuPasses;
-use slabs::{Layout, Source};
+use slabs::Source;
 use std::sync::Arc;
 
 /// Settings of the GPU engine.

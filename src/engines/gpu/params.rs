@@ -1,6 +1,6 @@
 //! The host's side of the structs that kernels read; a test holds their layout against naga's.
 
-use super::slabs::Chunk;
+use super::layout::Chunk;
 
 /// `Row` of `matrix.wgsl`.
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]

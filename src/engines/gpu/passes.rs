@@ -1,9 +1,10 @@
 //! What the GPU engine offers to [`execute`](crate::engines::execute): each pass walks the slabs once, two in flight.
 
 use super::device::{Buffer, Device, Fetch, Use};
+use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups};
 use super::shader::{Kernel, quads, slices};
-use super::slabs::{Chunk, Source};
+use super::slabs::Source;
 use crate::engines::keys::EXPONENT;
 use crate::engines::pair_sums::{Running, Sums};
 use crate::engines::passes::{Centre, Passes, Term, Traffic, Weiszfelds};
