@@ -11,7 +11,7 @@ pub enum Method {
     /// On the n × n inner products: one read of the data whatever the number of rounds, relative tolerance 1e-11.
     #[default]
     Gram,
-    /// On the data: one read a round, no host round-trip, relative tolerance 1e-5, at most 500 rounds.
+    /// On the data: one read a round, no host round-trip, relative tolerance 1e-6, at most 500 rounds.
     Direct,
 }
 
@@ -72,7 +72,7 @@ impl Rule for GeometricMedian {
             _ if n <= 2 => Plan::Weighted(Weights::Uniform),
             _ if d == 1 => Plan::Coordinate(Stat::Ranks { from: (n - 1) / 2, to: n / 2 + 1 }),
             Method::Gram => Plan::Weighted(Weights::Solve(Box::new(InnerProducts))),
-            Method::Direct => Plan::Weighted(Weights::Weiszfeld(Weiszfeld { rounds: 500, tolerance: 1e-5 })),
+            Method::Direct => Plan::Weighted(Weights::Weiszfeld(Weiszfeld { rounds: 500, tolerance: 1e-6 })),
         }
     }
     fn reference(&self, rows: &[Vec<f64>], _f: usize) -> Vec<f64> {

@@ -1,1 +1,67 @@
-fn main() {}
+//! The `resam` command: robust aggregation of matrices on disk. It reads arguments and files; the work is the library's.
+
+mod aggregate;
+mod devices;
+mod failure;
+mod input;
+mod mapping;
+mod npy;
+mod output;
+mod print;
+mod rules;
+#[cfg(feature = "train")]
+mod train;
+
+use clap::{Parser, Subcommand};
+use failure::Failure;
+use std::process::ExitCode;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  2  bad input; one line on standard error says what is wrong, and no output file is written or changed";
+
+/// Byzantine-robust aggregation of n workers' vectors, on the GPU or the CPU.
+#[derive(Debug, Parser)]
+#[command(name = "resam", version, max_term_width = 120, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Aggregate(aggregate::AggregateArgs),
+    Devices(devices::DevicesArgs),
+    Rules(rules::RulesArgs),
+    #[cfg(feature = "train")]
+    Train(train::TrainArgs),
+}
+
+fn run() -> Result<(), Failure> {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) if failure::is_help(&e) => e.exit(),
+        Err(e) => return Err(e.into()),
+    };
+    match cli.command {
+        Command::Aggregate(args) => aggregate::run(args),
+        Command::Devices(args) => devices::run(args),
+        Command::Rules(args) => rules::run(args),
+        #[cfg(feature = "train")]
+        Command::Train(args) => train::run(args).map_err(Failure::new),
+    }
+}
+
+fn main() -> ExitCode {
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        std::panic::set_hook(Box::new(|panic| print::note(Failure::new(format_args!("this is a bug, please report it: {panic}")))));
+    }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            print::note(&failure);
+            ExitCode::from(2)
+        }
+    }
+}

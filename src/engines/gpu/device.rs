@@ -47,7 +47,19 @@ pub(crate) struct Device {
     /// Set for good when the device is gone.
     lost: Arc<Mutex<Option<String>>>,
     /// Wakes the thread that drives callbacks, so that no caller's thread has to.
-    driver: mpsc::Sender<()>,
+    driver: Option<mpsc::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Device {
+    /// The thread ends before the device does: a process must not exit while a driver is at work.
+    fn drop(&mut self) {
+        drop(self.driver.take());
+        if let Some(thread) = self.thread.take() {
+            // It cannot have panicked: it only polls.
+            let _ = thread.join();
+        }
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -82,9 +94,10 @@ impl Device {
                 let _ = driven.poll(wgpu::PollType::wait_indefinitely());
             }
         });
-        thread.map_err(|e| refused(format!("cannot start a thread: {e}")))?;
+        let thread = Some(thread.map_err(|e| refused(format!("cannot start a thread: {e}")))?);
+        let driver = Some(driver);
         let spares = Arc::new(Mutex::new(Some(Vec::new())));
-        Ok(Self { info, limits, device, queue, pipelines: Mutex::default(), spares, failure, lost, driver })
+        Ok(Self { info, limits, device, queue, pipelines: Mutex::default(), spares, failure, lost, driver, thread })
     }
 
     fn error(&self, reason: impl Into<String>) -> Error {
@@ -186,7 +199,10 @@ impl Device {
         buffer.buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
             let _ = send.send(result);
         });
-        let _ = self.driver.send(());
+        if let Some(driver) = &self.driver {
+            // The thread lives as long as this device.
+            let _ = driver.send(());
+        }
         let mapped = receive.await;
         self.check()?;
         mapped.map_err(|_| self.error("the device stopped answering"))?.map_err(|e| self.error(e.to_string()))?;

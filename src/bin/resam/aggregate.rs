@@ -1,0 +1,222 @@
+//! `resam aggregate`: one matrix in, one row out.
+
+use crate::failure::Failure;
+use crate::input::Data;
+use crate::output::{Target, publish};
+use crate::{npy, print, rules};
+use indicatif::{BinaryBytes, ProgressBar, ProgressFinish, ProgressStyle};
+use resam::{Aggregate, Engine, GpuOptions, Options, Rule, Spec};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Combine the n rows of a matrix into one, at most F of them Byzantine.
+///
+/// The matrix is an [n, d] array of f32 or f64. Files of f32 are mapped, not read into memory, and may be larger than it;
+/// nothing may write to the file meanwhile. f64 is converted once to the nearest f32, for every device; a value beyond its
+/// range counts as infinite.
+#[derive(Debug, clap::Args)]
+#[command(after_help = after_help())]
+pub(crate) struct AggregateArgs {
+    /// Matrix of n rows (workers) and d columns: a .npy file, or a .safetensors file with one tensor
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// Rule: name or name:key=value,key=value (see below)
+    #[arg(short, long, value_name = "SPEC")]
+    rule: String,
+    /// Most rows that may be Byzantine: wrong, hostile, NaN or infinite. Needed unless SPEC has f=
+    #[arg(short, value_name = "F", allow_negative_numbers = true)]
+    f: Option<usize>,
+    /// auto (the best real GPU, else the CPU), gpu, cpu, reference (slow, literal definitions in f64), or a part of an
+    /// adapter's name or driver; see `resam devices`
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+    /// Where the result goes: [d] f32 .npy
+    #[arg(short, long, value_name = "OUT.npy")]
+    output: Option<PathBuf>,
+    /// Where the report goes: JSON, `-` for standard output. Without -o and --report a summary is printed
+    #[arg(long, value_name = "OUT.json")]
+    report: Option<PathBuf>,
+    /// Seed of the column sample that picks the pivot of distances; a secret one keeps rows from hiding from it
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Most memory to take on a GPU, e.g. 512MiB; other devices ignore it
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    memory_budget: Option<u64>,
+    /// Previous aggregate, for rules that start from it
+    #[arg(long, value_name = "FILE")]
+    previous: Option<PathBuf>,
+    /// Weights of the rows, for rules that take them
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Row to trust, for rules that take one
+    #[arg(long, value_name = "ROW")]
+    trusted: Option<usize>,
+}
+
+fn after_help() -> String {
+    format!(
+        "\
+Rules:
+{}
+Examples:
+  resam aggregate momentums.npy --rule trimmed_mean -f 3 -o mean.npy
+  resam aggregate momentums.npy --rule krum:neighbors=classic -f 3 --report krum.json
+  resam aggregate gradients.safetensors --rule multi_krum:m=4,f=2 --device cpu
+  resam aggregate momentums.npy --rule geometric_median -f 3 --report - | jq .margin
+
+{}",
+        rules::help(),
+        crate::EXIT_CODES
+    )
+}
+
+pub(crate) fn run(args: AggregateArgs) -> Result<(), Failure> {
+    let spec: Spec = args.rule.parse()?;
+    args.refuse_extras(spec.rule())?;
+    let f = args.f(&spec)?;
+    let to_stdout = args.report.as_deref() == Some(Path::new("-"));
+    let output = args.output.as_deref().map(|path| Target::new(path, &[&args.input])).transpose()?;
+    let taken: Vec<&Path> = [Some(&args.input), args.output.as_ref()].into_iter().flatten().map(PathBuf::as_path).collect();
+    let report = args.report.as_deref().filter(|_| !to_stdout).map(|path| Target::new(path, &taken)).transpose()?;
+
+    let data = Data::open(&args.input)?;
+    let rows = data.rows()?;
+    spec.rule().check(rows.n(), f)?;
+    let engine = args.engine()?;
+    let spinner = spinner(spec.rule(), &engine, rows.n(), rows.d());
+    let result = engine.aggregate_blocking(spec.rule(), &rows, f)?;
+    drop(spinner);
+
+    let json = serde_json::to_string_pretty(&result.report).map_err(Failure::new)? + "\n";
+    let mut files = Vec::new();
+    if let Some(target) = output {
+        let values: Vec<u8>;
+        let bytes = if cfg!(target_endian = "little") {
+            bytemuck::cast_slice(&result.values)
+        } else {
+            values = result.values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            &values
+        };
+        files.push(target.stage([&npy::preamble(result.values.len()), bytes])?);
+    }
+    if let Some(target) = report {
+        files.push(target.stage([json.as_bytes()])?);
+    }
+    publish(files)?;
+    if !result.report.converged {
+        print::note(format_args!("warning: {} stopped before it converged", result.report.rule));
+    }
+    match (to_stdout, args.output.is_some() || args.report.is_some()) {
+        (true, _) => print::out(&json),
+        (false, false) => print::out(&summary(&result)),
+        (false, true) => Ok(()),
+    }
+}
+
+impl AggregateArgs {
+    /// The options that are kept for rules to come.
+    fn refuse_extras(&self, rule: &dyn Rule) -> Result<(), Failure> {
+        let given =
+            [("--previous", self.previous.is_some()), ("--weights", self.weights.is_some()), ("--trusted", self.trusted.is_some())];
+        match given.iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Failure::new(format_args!("rule {} does not take {name}", rule.name()))),
+            None => Ok(()),
+        }
+    }
+
+    /// The rule's own f, or the one of `-f`.
+    fn f(&self, spec: &Spec) -> Result<usize, Failure> {
+        let own = spec.f_or(0);
+        match self.f {
+            Some(f) => Ok(spec.f_or(f)),
+            None if own == spec.f_or(1) => Ok(own),
+            None => Err(Failure::new("how many rows may be Byzantine? Give -f F, or f=F in the rule")),
+        }
+    }
+
+    fn engine(&self) -> Result<Engine, Failure> {
+        let gpu = |adapter| Engine::gpu_blocking(GpuOptions { adapter, memory_budget: self.memory_budget });
+        let real = || pollster::block_on(resam::adapters()).iter().any(|a| a.real);
+        let engine = match self.device.to_lowercase().as_str() {
+            name if self.memory_budget.is_none() => Engine::open_blocking(name),
+            name @ ("cpu" | "reference") => Engine::open_blocking(name),
+            "auto" if !real() => Ok(Engine::cpu()),
+            "auto" | "gpu" => gpu(None),
+            name => gpu(Some(name.to_string())),
+        }?;
+        let options = Options::default();
+        Ok(engine.with_options(Options { seed: self.seed.unwrap_or(options.seed), ..options }))
+    }
+}
+
+/// A sign of life on a terminal when the work will take a while.
+fn spinner(rule: &dyn Rule, engine: &Engine, n: usize, d: usize) -> Option<ProgressBar> {
+    let bytes = n.saturating_mul(d).saturating_mul(size_of::<f32>()) as u64;
+    (bytes > 64 << 20).then(|| {
+        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("a fixed template");
+        let message = format!("{} of {n} x {d} values ({}) on {}", rule.spec(), BinaryBytes(bytes), engine.name());
+        let spinner = ProgressBar::new_spinner().with_style(style).with_message(message).with_finish(ProgressFinish::AndClear);
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        spinner
+    })
+}
+
+/// The report for people.
+fn summary(Aggregate { values, report }: &Aggregate) -> String {
+    let norm = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    let mut lines = vec![
+        ("rule", report.rule.clone()),
+        ("device", report.device.clone()),
+        ("matrix", format!("n = {} workers, d = {} coordinates, f = {}", report.n, report.d, report.f)),
+        ("result", print::some(values.iter())),
+        ("norm", format!("{norm:.6e}")),
+    ];
+    if let Some(kept) = &report.kept {
+        lines.push(("kept rows", print::some(kept.iter())));
+    }
+    if !report.non_finite.is_empty() {
+        lines.push(("not finite", format!("rows {}", print::some(report.non_finite.iter()))));
+    }
+    if let Some(rounds) = report.iterations {
+        lines.push(("rounds", rounds.to_string()));
+    }
+    if let Some(margin) = report.margin {
+        let close = if report.close_call() { ", a close call: another device may select other rows" } else { "" };
+        lines.push(("margin", format!("{margin:.2e}{close}")));
+    }
+    if report.passes > 0 {
+        let times = if report.passes == 1 { "time" } else { "times" };
+        lines.push(("read", format!("{} {times}, {}", report.passes, BinaryBytes(report.bytes_read))));
+    }
+    print::table(&lines.into_iter().map(|(name, value)| [name.to_string(), value]).collect::<Vec<_>>())
+}
+
+/// A number of bytes with an optional unit: 1048576, 1MiB, 2GB.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let unit = unit.trim().to_lowercase();
+    let (prefix, base) = match unit.strip_suffix("ib") {
+        Some(prefix) => (prefix, 1024u64),
+        None => (unit.strip_suffix('b').unwrap_or(&unit), 1000),
+    };
+    let power =
+        ["", "k", "m", "g", "t"].iter().position(|p| *p == prefix).ok_or("units are B, KiB, MiB, GiB, TiB, KB, MB, GB, TB")?;
+    let count: u64 = digits.parse().map_err(|_| "not a number of bytes, such as 512MiB")?;
+    count.checked_mul(base.pow(power as u32)).ok_or_else(|| "more bytes than there are".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn bytes_take_units() {
+        for (text, count) in [("0", 0), ("1048576", 1 << 20), ("64MiB", 64 << 20), ("2 gb", 2_000_000_000), ("7B", 7), ("1k", 1000)]
+        {
+            assert_eq!(bytes(text), Ok(count), "{text}");
+        }
+        for text in ["", "MiB", "-1", "1.5GiB", "1XB", "99999999999TiB", "ib"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Matrices on disk: `.npy` and `.safetensors` files, mapped or converted to n rows of d values of f32.
+
+use crate::failure::Failure;
+use crate::mapping::Mapping;
+use crate::npy;
+use rayon::prelude::*;
+use resam::Rows;
+use safetensors::{Dtype, SafeTensors};
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+/// Longest `.safetensors` header taken: one tensor and its metadata need a small part of it.
+const MAX_HEADER: u64 = 1 << 20;
+
+/// Most rows taken. Rules compare every two rows, so that a matrix given the wrong way round would ask for terabytes.
+const MAX_ROWS: usize = 1 << 16;
+
+/// n rows of d values.
+#[derive(Debug)]
+pub(crate) struct Data {
+    values: Values,
+    n: usize,
+    d: usize,
+}
+
+#[derive(Debug)]
+enum Values {
+    /// Little-endian f32 at these bytes of the file, at an address that suits them.
+    Mapped(Mapping, Range<usize>),
+    /// f32 in memory, made from f64 or from bytes at an odd address.
+    Converted(Vec<f32>),
+}
+
+/// Where the values lie in a file and what they are.
+struct Layout {
+    shape: Vec<usize>,
+    /// Bytes of a value: 4 for f32, 8 for f64.
+    width: usize,
+    bytes: Range<usize>,
+}
+
+impl Data {
+    /// Maps the file, checks its header against its length, and converts values that are not f32.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        Self::read(path).map_err(|reason| Failure::file(path, reason))
+    }
+
+    fn read(path: &Path) -> Result<Self, String> {
+        let text = |e: std::io::Error| e.to_string();
+        // Before it is opened: opening a pipe would wait for a writer.
+        if !path.metadata().map_err(text)?.is_file() {
+            return Err("not a regular file".into());
+        }
+        let file = Mapping::new(&File::open(path).map_err(text)?).map_err(text)?;
+        let layout = Layout::of(file.bytes(), path)?;
+        let (n, d) = layout.check()?;
+        let bytes = &file.bytes()[layout.bytes.clone()];
+        let values = if layout.width == 8 {
+            Values::Converted(convert(bytes, |b: [u8; 8]| f64::from_le_bytes(b) as f32)?)
+        } else if bytemuck::try_cast_slice::<u8, f32>(bytes).is_ok() && cfg!(target_endian = "little") {
+            Values::Mapped(file, layout.bytes)
+        } else {
+            Values::Converted(convert(bytes, f32::from_le_bytes)?)
+        };
+        Ok(Self { values, n, d })
+    }
+
+    /// The matrix, row by row.
+    pub(crate) fn rows(&self) -> Result<Rows<'_>, Failure> {
+        let values = match &self.values {
+            Values::Mapped(file, bytes) => bytemuck::cast_slice(&file.bytes()[bytes.clone()]),
+            Values::Converted(values) => values,
+        };
+        Ok(Rows::from_slice(values, self.n, self.d)?)
+    }
+}
+
+impl Layout {
+    /// Reads the header of either format.
+    fn of(file: &[u8], path: &Path) -> Result<Self, String> {
+        if file.starts_with(npy::MAGIC) {
+            return Self::npy(file);
+        }
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("safetensors") => Self::safetensors(file),
+            Some("npy") => Err("no .npy file: it does not begin with \\x93NUMPY".into()),
+            _ => Err("neither a .npy nor a .safetensors file".into()),
+        }
+    }
+
+    fn npy(file: &[u8]) -> Result<Self, String> {
+        let header = npy::header(file)?;
+        let width = match header.descr.as_str() {
+            "<f4" => 4,
+            "<f8" => 8,
+            ">f4" | ">f8" => return Err("its values are big-endian; save it with .astype('<f4')".into()),
+            other => return Err(format!("its values are '{other}', not '<f4' (f32) or '<f8' (f64)")),
+        };
+        if header.fortran_order {
+            return Err("its values are in Fortran order; save it with numpy.ascontiguousarray".into());
+        }
+        Ok(Self { shape: header.shape, width, bytes: header.data })
+    }
+
+    fn safetensors(file: &[u8]) -> Result<Self, String> {
+        let claimed = file.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+        if claimed > MAX_HEADER {
+            return Err(format!("its header claims {claimed} bytes; one tensor needs no more than {MAX_HEADER}"));
+        }
+        let (length, metadata) = SafeTensors::read_metadata(file).map_err(|e| format!("no sound .safetensors file: {e}"))?;
+        let tensors = metadata.tensors();
+        let mut names: Vec<&String> = tensors.keys().collect();
+        names.sort();
+        let [name] = names[..] else {
+            return Err(format!("it holds {} tensors, not one: {}", names.len(), crate::print::some(names.iter())));
+        };
+        let tensor = tensors[name];
+        let width = match tensor.dtype {
+            Dtype::F32 => 4,
+            Dtype::F64 => 8,
+            other => return Err(format!("its values are {other}, not F32 or F64")),
+        };
+        let start = size_of::<u64>() + length;
+        let (from, to) = tensor.data_offsets;
+        Ok(Self { shape: tensor.shape.clone(), width, bytes: start + from..start + to })
+    }
+
+    /// n and d, after a look at whether the file holds just as many values.
+    fn check(&self) -> Result<(usize, usize), String> {
+        let [n, d] = self.shape[..] else {
+            return Err(format!(
+                "its shape {:?} has {} dimensions, not 2: [n workers, d coordinates]",
+                self.shape,
+                self.shape.len()
+            ));
+        };
+        let needed = n.checked_mul(d).and_then(|count| count.checked_mul(self.width));
+        let needed = needed.ok_or_else(|| format!("its shape {:?} overflows", self.shape))?;
+        match self.bytes.len() {
+            got if got < needed => {
+                Err(format!("truncated: its shape {:?} needs {needed} bytes of values, it holds {got}", self.shape))
+            }
+            got if got > needed => Err(format!("its shape {:?} needs {needed} bytes of values, it holds {got}", self.shape)),
+            _ if n == 0 => Err(resam::Error::NoWorkers.to_string()),
+            _ if n > MAX_ROWS => {
+                Err(format!("it has {n} rows, more than {MAX_ROWS}: rows are workers; is it the wrong way round?"))
+            }
+            _ => Ok((n, d)),
+        }
+    }
+}
+
+/// Values of `W` bytes as f32, on all cores. f64 is rounded to the nearest f32, and to infinity beyond its range.
+fn convert<const W: usize>(bytes: &[u8], value: impl Fn([u8; W]) -> f32 + Sync) -> Result<Vec<f32>, String> {
+    let (chunks, _) = bytes.as_chunks::<W>();
+    let mut values = Vec::new();
+    values.try_reserve_exact(chunks.len()).map_err(|_| format!("no memory for a copy of its {} values as f32", chunks.len()))?;
+    chunks.par_iter().with_min_len(1 << 16).map(|b| value(*b)).collect_into_vec(&mut values);
+    Ok(values)
+}

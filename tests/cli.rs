@@ -1,0 +1,462 @@
+//! The `resam` command, run as a user runs it.
+#![cfg(feature = "cli")]
+#![allow(missing_docs)]
+
+use resam::{Engine, Rows, rules};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const N: usize = 11;
+const D: usize = 1003;
+const F: usize = 2;
+
+fn command() -> Command {
+    let path = std::env::var("CARGO_BIN_EXE_resam").unwrap_or_else(|_| env!("CARGO_BIN_EXE_resam").into());
+    Command::new(path)
+}
+
+/// A folder of its own for a test, in which the command runs.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn with(self, name: &str, content: &[u8]) -> Self {
+        fs::write(self.path(name), content).unwrap();
+        self
+    }
+
+    /// Names of all files, sorted: what a failed command must leave as it was.
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(self.0.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        command().args(arguments.split_whitespace()).current_dir(self.0.path()).output().unwrap()
+    }
+
+    /// Runs what must succeed in silence on standard error, and returns its standard output.
+    fn succeeds(&self, arguments: &str) -> String {
+        let output = self.run(arguments);
+        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert_eq!((output.status.code(), err.as_str()), (Some(0), ""), "{arguments}");
+        out
+    }
+
+    /// Runs what must fail with 2, one line that contains `part`, and no trace in the folder.
+    fn fails(&self, arguments: &str, part: &str) {
+        let before = self.names();
+        let output = self.run(arguments);
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {err}");
+        assert!(err.starts_with("resam: ") && err.lines().count() == 1 && err.ends_with('\n'), "{arguments}: {err:?}");
+        assert!(err.contains(part), "{arguments}: '{part}' is not in {err}");
+        assert!(output.stdout.is_empty(), "{arguments}");
+        assert_eq!(self.names(), before, "{arguments}");
+    }
+
+    /// The values of a `[d]` file of f32, read without the command's own reader.
+    fn values(&self, name: &str) -> Vec<f32> {
+        let file = fs::read(self.path(name)).unwrap();
+        let start = 10 + usize::from(u16::from_le_bytes([file[8], file[9]]));
+        let (header, data) = file.split_at(start);
+        assert_eq!(&header[..8], b"\x93NUMPY\x01\x00");
+        assert_eq!(start % 64, 0);
+        let text = std::str::from_utf8(&header[10..]).unwrap();
+        let expected = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}", data.len() / 4);
+        assert_eq!(text.trim_end(), expected);
+        assert!(text.ends_with('\n'));
+        data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+}
+
+/// A `.npy` file of any version, with the header's text as it stands.
+fn file(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
+    let length = (header.len() as u32).to_le_bytes();
+    let length = if version == 1 { &length[..2] } else { &length[..] };
+    [&b"\x93NUMPY"[..], &[version, 0], length, header.as_bytes(), data].concat()
+}
+
+fn header(descr: &str, shape: &str) -> String {
+    format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}")
+}
+
+/// As numpy writes it: padded so that the data begin at a multiple of 64.
+fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let text = header(descr, shape);
+    let width = (10 + text.len() + 1).next_multiple_of(64) - 11;
+    file(1, &format!("{text:width$}\n"), data)
+}
+
+fn bytes32(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+fn bytes64(values: &[f64]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+fn matrix(values: &[f32], n: usize) -> Vec<u8> {
+    npy("<f4", &format!("({n}, {})", values.len() / n), &bytes32(values))
+}
+
+/// Distinct signed values of several magnitudes; the last F rows lie far away.
+fn momentums() -> Vec<f32> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut value = |i: usize| (random.f32() - 0.5) * [1.0, 100.0, 1e-3][i % 3] + if i / D >= N - F { 1000.0 } else { 0.0 };
+    (0..N * D).map(&mut value).collect()
+}
+
+fn tensor(name: &str, dtype: safetensors::Dtype, shape: &[usize], data: &[u8]) -> Vec<u8> {
+    tensors(&[name], dtype, shape, data)
+}
+
+fn tensors(names: &[&str], dtype: safetensors::Dtype, shape: &[usize], data: &[u8]) -> Vec<u8> {
+    let view = || safetensors::tensor::TensorView::new(dtype, shape.to_vec(), data).unwrap();
+    safetensors::serialize(names.iter().map(|n| (*n, view())), None).unwrap()
+}
+
+#[test]
+fn every_rule_on_cpu_and_reference() {
+    let values = momentums();
+    let folder = Folder::new().with("in.npy", &matrix(&values, N));
+    let rows = Rows::from_slice(&values, N, D).unwrap();
+    for rule in rules::all() {
+        let name = rule.name();
+        for device in ["cpu", "reference"] {
+            folder.succeeds(&format!(
+                "aggregate in.npy --rule {name} -f {F} --device {device} -o {device}.npy --report {device}.json"
+            ));
+            let report: Value = serde_json::from_slice(&fs::read(folder.path(&format!("{device}.json"))).unwrap()).unwrap();
+            assert!(report["device"].as_str().unwrap().starts_with(device), "{name} on {device}: {report}");
+        }
+        let (cpu, reference) = (folder.values("cpu.npy"), folder.values("reference.npy"));
+        assert_eq!((cpu.len(), reference.len()), (D, D));
+        // Sums of at most N values below 1001 in f32, and the convergence of iterations: 1e-5 of the largest.
+        for (a, b) in cpu.iter().zip(&reference) {
+            assert!((a - b).abs() <= 1e-5 * 1001.0 * if name == "average" { 1.0 } else { 0.1 }, "{name}: {a} {b}");
+        }
+        let expected = Engine::cpu().aggregate_blocking(&*rule, &rows, F).unwrap().values;
+        assert!(cpu.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()), "{name}");
+    }
+}
+
+#[test]
+fn adapters_are_taken_by_name() {
+    let folder = Folder::new().with("in.npy", &matrix(&momentums(), N));
+    folder.succeeds(&format!("aggregate in.npy --rule trimmed_mean -f {F} --device cpu -o cpu.npy"));
+    let devices: Value = serde_json::from_str(&folder.succeeds("devices --json")).unwrap();
+    let adapters = devices["adapters"].as_array().unwrap();
+    let real = adapters.iter().any(|a| a["real"] == true);
+    for adapter in adapters {
+        let part = adapter["name"].as_str().unwrap().split_whitespace().next().unwrap().to_uppercase();
+        folder.succeeds(&format!("aggregate in.npy --rule trimmed_mean -f {F} --device {part} -o gpu.npy"));
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4;
+        assert!(folder.values("gpu.npy").iter().zip(&folder.values("cpu.npy")).all(close), "{part}");
+    }
+    let auto = devices["auto"]["device"].as_str().unwrap();
+    if real {
+        println!("skipped: --device gpu without a GPU; this machine has one, {auto}");
+    } else {
+        assert!(auto.starts_with("cpu"), "{auto}");
+        folder.fails("aggregate in.npy --rule median -f 1 --device gpu -o out.npy", "no device matches");
+        folder.fails("aggregate in.npy --rule median -f 1 --device gpu --memory-budget 64MiB", "no device matches");
+        folder.succeeds("aggregate in.npy --rule median -f 1 --memory-budget 64MiB -o out.npy");
+    }
+    assert!(folder.succeeds("devices").contains(&format!("auto takes {auto}")));
+}
+
+#[test]
+fn f64_is_rounded_once_to_the_nearest_f32() {
+    // Ties and values below f32's precision; 1e300 becomes infinite.
+    let wide = [1.0 + f64::EPSILON, 1.0 + 2f64.powi(-24), 1.0 + 3.0 * 2f64.powi(-24), -1e-50, 0.1, -2.5, 7.0, 1e300, -1e300, 3e38];
+    let narrow: Vec<f32> = wide.iter().map(|v| *v as f32).collect();
+    let folder = Folder::new().with("wide.npy", &npy("<f8", "(5, 2)", &bytes64(&wide))).with("narrow.npy", &matrix(&narrow, 5));
+    for device in ["cpu", "reference"] {
+        for name in ["wide", "narrow"] {
+            folder.succeeds(&format!("aggregate {name}.npy --rule median -f 2 --device {device} -o {name}-out.npy"));
+        }
+        assert_eq!(folder.values("wide-out.npy"), folder.values("narrow-out.npy"));
+        folder.fails(&format!("aggregate wide.npy --rule krum -f 1 --device {device}"), "rows [3, 4]");
+    }
+}
+
+#[test]
+fn every_form_of_a_file_gives_the_same() {
+    let values = momentums();
+    let (data, wide) = (bytes32(&values), bytes64(&values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>()));
+    let shape = format!("({N}, {D})");
+    let other = format!("{{\"shape\":({N},{D}),\"fortran_order\":False,\"descr\":\"<f4\"}}");
+    let folder = Folder::new()
+        .with("1.npy", &npy("<f4", &shape, &data))
+        .with("wide.npy", &npy("<f8", &shape, &wide))
+        .with("2.npy", &file(2, &header("<f4", &shape), &data))
+        .with("3.npy", &file(3, &other, &data))
+        .with("odd.npy", &file(1, &(header("<f4", &shape) + " "), &data))
+        .with("odder.npy", &file(1, &(header("<f4", &shape) + "  "), &data))
+        .with("32.safetensors", &tensor("m", safetensors::Dtype::F32, &[N, D], &data))
+        .with("64.safetensors", &tensor("m", safetensors::Dtype::F64, &[N, D], &wide));
+    let names = folder.names();
+    folder.succeeds(&format!("aggregate 1.npy --rule geometric_median -f {F} --device cpu -o expected"));
+    for name in names {
+        folder.succeeds(&format!("aggregate {name} --rule geometric_median -f {F} --device cpu -o out"));
+        assert_eq!(folder.values("out"), folder.values("expected"), "{name}");
+    }
+}
+
+#[test]
+fn no_columns_are_fine() {
+    let folder = Folder::new().with("in.npy", &npy("<f4", "(3, 0)", &[]));
+    for rule in rules::all() {
+        for device in ["cpu", "reference"] {
+            folder.succeeds(&format!("aggregate in.npy --rule {} -f 1 --device {device} -o out.npy", rule.name()));
+            assert!(folder.values("out.npy").is_empty());
+        }
+    }
+}
+
+#[test]
+fn bad_files_are_refused() {
+    let data = bytes32(&[1.0; 8]);
+    let good = npy("<f4", "(4, 2)", &data);
+    let claim = |version: u8, length: &[u8]| [&b"\x93NUMPY"[..], &[version, 0], length, &[b' '; 64]].concat();
+    let f32s = safetensors::Dtype::F32;
+    let tensor_file = tensor("m", f32s, &[4, 2], &data);
+    let with_length = |length: u64| [&length.to_le_bytes(), &tensor_file[8..]].concat();
+    let cases: Vec<(&str, &str, Vec<u8>, &str)> = vec![
+        ("empty", "npy", vec![], "no .npy file"),
+        ("wrong magic", "npy", b"PK\x03\x04 an archive".to_vec(), "no .npy file"),
+        ("unknown kind", "bin", vec![0; 64], "neither"),
+        ("magic alone", "npy", good[..6].to_vec(), "truncated"),
+        ("cut in the header", "npy", good[..40].to_vec(), "truncated"),
+        ("no data", "npy", good[..good.len() - data.len()].to_vec(), "truncated"),
+        ("one byte short", "npy", good[..good.len() - 1].to_vec(), "needs 32 bytes of values, it holds 31"),
+        ("one byte long", "npy", [&good[..], b"x"].concat(), "needs 32 bytes of values, it holds 33"),
+        ("more rows than data", "npy", npy("<f4", "(5, 2)", &data), "needs 40 bytes"),
+        ("unknown version", "npy", file(9, &header("<f4", "(4, 2)"), &data), "version 9"),
+        ("huge header", "npy", claim(2, &u32::MAX.to_le_bytes()), "header claims 4294967295 bytes"),
+        ("big header", "npy", claim(1, &u16::MAX.to_le_bytes()), "header claims 65535 bytes"),
+        ("overflow", "npy", npy("<f4", "(4611686018427387904, 8)", &data), "overflows"),
+        ("overflow to zero", "npy", npy("<f4", "(4611686018427387904, 4)", &[]), "overflows"),
+        ("more than 64 bits", "npy", npy("<f4", "(99999999999999999999, 8)", &data), "more than any memory"),
+        ("huge and empty", "npy", npy("<f4", "(4611686018427387904, 0)", &[]), "rows"),
+        ("negative", "npy", npy("<f4", "(-4, 2)", &data), "malformed"),
+        ("one dimension", "npy", npy("<f4", "(8,)", &data), "1 dimensions, not 2"),
+        ("three dimensions", "npy", npy("<f4", "(2, 2, 2)", &data), "3 dimensions, not 2"),
+        ("a scalar", "npy", npy("<f4", "()", &data[..4]), "0 dimensions, not 2"),
+        ("no rows", "npy", npy("<f4", "(0, 8)", &[]), "no rows"),
+        ("big-endian", "npy", npy(">f4", "(4, 2)", &data), "big-endian"),
+        ("integers", "npy", npy("<i4", "(4, 2)", &data), "'<i4'"),
+        ("objects", "npy", npy("|O", "(4, 2)", &data), "'|O'"),
+        ("records", "npy", file(1, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (4, 2)}", &data), "records"),
+        ("Fortran order", "npy", file(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (4, 2)}", &data), "Fortran"),
+        ("code", "npy", file(1, "__import__('os').system('touch out.npy')", &data), "malformed"),
+        ("not text", "npy", claim(1, &[40, 0]).iter().map(|b| if *b == b' ' { 0xff } else { *b }).collect(), "no text"),
+        ("a line break", "npy", npy("<f\n4", "(4, 2)", &data), "not '<f4'"),
+        ("wrong way round", "npy", npy("<f4", "(100000, 1)", &[0; 400_000]), "wrong way round"),
+        ("empty", "safetensors", vec![], "header too small"),
+        ("cut", "safetensors", tensor_file[..tensor_file.len() - 1].to_vec(), "no sound .safetensors file"),
+        ("huge header", "safetensors", with_length(1 << 40), "header claims"),
+        ("header past the end", "safetensors", with_length(5000), "no sound .safetensors file"),
+        ("no tensor", "safetensors", tensors(&[], f32s, &[4, 2], &data), "0 tensors"),
+        ("two tensors", "safetensors", tensors(&["a", "b"], f32s, &[4, 2], &data), "2 tensors, not one: a b"),
+        ("integers", "safetensors", tensor("m", safetensors::Dtype::I32, &[4, 2], &data), "not F32 or F64"),
+        ("one dimension", "safetensors", tensor("m", f32s, &[8], &data), "1 dimensions, not 2"),
+    ];
+    for (name, extension, content, part) in cases {
+        let input = format!("in.{extension}");
+        let folder = Folder::new().with(&input, &content);
+        let arguments = format!("aggregate {input} --rule trimmed_mean -f 1 --device cpu -o out.npy --report out.json");
+        println!("{name}: {extension}");
+        folder.fails(&arguments, part);
+        folder.fails(&arguments, &input);
+        let folder = folder.with("out.npy", b"precious").with("out.json", b"too");
+        folder.fails(&arguments, part);
+        assert_eq!(
+            (fs::read(folder.path("out.npy")).unwrap(), fs::read(folder.path("out.json")).unwrap()),
+            (b"precious".into(), b"too".into())
+        );
+    }
+}
+
+#[test]
+fn damaged_headers_never_panic() {
+    let good = [matrix(&[1.0; 8], 4), tensor("m", safetensors::Dtype::F32, &[4, 2], &bytes32(&[1.0; 8]))];
+    let mut random = fastrand::Rng::with_seed(3);
+    for round in 0..200 {
+        let extension = ["npy", "safetensors"][round % 2];
+        let mut content = good[round % 2].clone();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(0..content.len().min(90));
+            content[at] = if random.bool() { random.u8(..) } else { *random.choice(b"0123456789(){},:'\"-<>f").unwrap() };
+        }
+        content.truncate(if round % 8 == 0 { random.usize(0..content.len()) } else { content.len() });
+        let folder = Folder::new().with(&format!("in.{extension}"), &content);
+        let output = folder.run(&format!("aggregate in.{extension} --rule median -f 1 --device cpu -o out.npy"));
+        let err = String::from_utf8(output.stderr).unwrap();
+        match output.status.code() {
+            Some(0) => assert_eq!(folder.values("out.npy").len() % 2, 0),
+            Some(2) => assert!(err.lines().count() == 1 && folder.names().len() == 1, "{err}"),
+            code => panic!("{code:?}: {err}: {content:?}"),
+        }
+    }
+}
+
+#[test]
+fn bad_requests_are_refused() {
+    let mut values = momentums();
+    for row in [1, 4, 7] {
+        values[row * D + row] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][row % 3];
+    }
+    let folder = Folder::new().with("in.npy", &matrix(&values, N)).with("good.npy", &matrix(&momentums(), N));
+    for (arguments, part) in [
+        ("missing.npy --rule median -f 1", "missing.npy: No such file"),
+        (". --rule median -f 1", "not a regular file"),
+        ("good.npy --rule krumm -f 1", "no rule is named 'krumm'"),
+        ("good.npy --rule krum:m=1 -f 1", "no parameter 'm'"),
+        ("good.npy --rule median", "-f F"),
+        ("good.npy --rule median -f 6", "f = 6 Byzantine of n = 11"),
+        ("good.npy --rule median -f 18446744073709551615", "f = 18446744073709551615"),
+        ("good.npy --rule average -f 12", "f = 12 Byzantine of n = 11"),
+        ("good.npy --rule median -f -1", "invalid value '-1'"),
+        ("good.npy --rule median -f 1 --device abacus", "no device matches 'abacus'"),
+        ("good.npy --rule median -f 1 --weights good.npy", "rule median does not take --weights"),
+        ("good.npy --rule median -f 1 --previous good.npy", "rule median does not take --previous"),
+        ("good.npy --rule median -f 1 --trusted 0", "rule median does not take --trusted"),
+        ("good.npy --rule median -f 1 --memory-budget 3XB", "units are"),
+        ("good.npy --rule median -f 1 --nonsense", "unexpected argument '--nonsense'"),
+        ("good.npy -f 1", "--rule <SPEC>"),
+        ("in.npy --rule median -f 2 --device cpu", "rows [1, 4, 7]"),
+        ("in.npy --rule median -f 2 --device reference", "rows [1, 4, 7]"),
+        ("in.npy --rule krum -f 2 --device cpu", "rows [1, 4, 7]"),
+        ("in.npy --rule mda -f 2 --device reference", "rows [1, 4, 7]"),
+    ] {
+        folder.fails(&format!("aggregate {arguments} -o out.npy"), part);
+    }
+    folder.fails("agregate", "unrecognized subcommand");
+    folder.fails("rules --n 5", "--f");
+}
+
+#[test]
+fn outputs_are_whole_or_absent() {
+    let content = matrix(&momentums(), N);
+    let folder = Folder::new().with("in.npy", &content);
+    fs::create_dir(folder.path("folder")).unwrap();
+    let run = format!("aggregate in.npy --rule median -f {F} --device cpu");
+    for (outputs, part) in [
+        ("-o in.npy", "in.npy: is in.npy as well"),
+        ("-o ./folder/../in.npy", "must not replace it"),
+        ("-o out.npy --report in.npy", "must not replace it"),
+        ("-o out.npy --report ./out.npy", "must not replace it"),
+        ("-o folder", "not a regular file"),
+        ("-o missing/out.npy", "missing/out.npy"),
+        ("-o out.npy --report missing/out.json", "missing/out.json"),
+        ("-o out.npy --report folder", "not a regular file"),
+    ] {
+        folder.fails(&format!("{run} {outputs}"), part);
+        assert_eq!(fs::read(folder.path("in.npy")).unwrap(), content);
+    }
+    // Files that are there are replaced.
+    let folder = folder.with("out.npy", b"old").with("out.json", b"old");
+    folder.succeeds(&format!("{run} -o out.npy --report out.json"));
+    assert_eq!(folder.values("out.npy").len(), D);
+    assert_eq!(folder.names(), ["folder", "in.npy", "out.json", "out.npy"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_and_permissions_are_kept() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let folder = Folder::new().with("in.npy", &matrix(&momentums(), N)).with("real.npy", b"old").with("locked.npy", b"old");
+    let mode = |name: &str| fs::metadata(folder.path(name)).unwrap().permissions().mode() & 0o777;
+    let set = |name: &str, mode| fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    symlink("in.npy", folder.path("also-in.npy")).unwrap();
+    symlink("real.npy", folder.path("link.npy")).unwrap();
+    set("real.npy", 0o640);
+    set("locked.npy", 0o444);
+    let run = format!("aggregate in.npy --rule median -f {F} --device cpu -o");
+    folder.fails(&format!("{run} also-in.npy"), "must not replace it");
+    folder.fails(&format!("{run} locked.npy"), "read-only");
+    folder.succeeds(&format!("{run} link.npy"));
+    assert!(folder.path("link.npy").is_symlink());
+    assert_eq!((folder.values("real.npy").len(), mode("real.npy")), (D, 0o640));
+    // A new file is as readable as any other.
+    fs::write(folder.path("any"), b"").unwrap();
+    folder.succeeds(&format!("{run} new.npy"));
+    assert_eq!(mode("new.npy"), mode("any"));
+}
+
+#[test]
+fn the_report_says_what_happened() {
+    let mut values = momentums();
+    values[3 * D] = f32::NAN;
+    let folder = Folder::new().with("in.npy", &matrix(&values, N));
+    folder.succeeds(&format!("aggregate in.npy --rule krum -f {F} --device cpu --report krum.json"));
+    assert_eq!(folder.names(), ["in.npy", "krum.json"]);
+    let report: Value = serde_json::from_slice(&fs::read(folder.path("krum.json")).unwrap()).unwrap();
+    assert_eq!((&report["n"], &report["d"], &report["f"]), (&N.into(), &D.into(), &F.into()));
+    assert_eq!(report["rule"], "krum");
+    assert!(report["device"].as_str().unwrap().starts_with("cpu"));
+    assert_eq!(report["non_finite"], serde_json::json!([3]));
+    assert_eq!(report["kept"].as_array().unwrap().len(), 1);
+    let scores = report["scores"].as_array().unwrap();
+    assert_eq!((scores.len(), &scores[3]), (N, &Value::Null));
+    assert!(report["margin"].as_f64().unwrap() > 0.0);
+    assert!(report["bytes_read"].as_u64().unwrap() > 0);
+    assert_eq!(report["converged"], true);
+    // The rule's own f goes first; `-` is standard output.
+    let out = folder.succeeds("aggregate in.npy --rule trimmed_mean:f=3 -f 1 --device cpu --report -");
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&report["f"], &report["kept"]), (&3.into(), &Value::Null));
+    folder.succeeds("aggregate in.npy --rule trimmed_mean:f=3 --device cpu --report krum.json");
+    // Without -o and --report a summary is printed.
+    let out = folder.succeeds(&format!("aggregate in.npy --rule krum -f {F} --device cpu --seed 9"));
+    for part in ["krum", "n = 11 workers, d = 1003 coordinates, f = 2", "rows 3", "margin", "norm"] {
+        assert!(out.contains(part), "'{part}' is not in {out}");
+    }
+}
+
+#[test]
+fn rules_and_help_name_every_rule() {
+    let folder = Folder::new();
+    let (table, help) = (folder.succeeds("rules --n 25 --f 5"), folder.succeeds("aggregate --help"));
+    let json: Value = serde_json::from_str(&folder.succeeds("rules --n 25 --f 5 --d 9 --json")).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), rules::names().len());
+    for (rule, entry) in rules::all().iter().zip(json.as_array().unwrap()) {
+        assert!(table.contains(rule.name()) && help.contains(rule.name()));
+        assert_eq!((&entry["name"], &entry["definition"]), (&rule.name().into(), &rule.definition().into()));
+        assert_eq!(entry["lambda"].as_f64(), rule.lambda(25, 5, 9));
+    }
+    assert!(folder.succeeds("rules --n 4 --f 2").contains("refused: median: f = 2 Byzantine of n = 4"));
+    folder.succeeds("rules --n 4294967295 --f 0");
+    folder.succeeds("rules --n 0 --f 4294967295 --d 0");
+    folder.fails("rules --n 18446744073709551615 --f 0", "invalid value");
+    assert!(folder.succeeds("--version").starts_with("resam "));
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command().arg("rules").stdout(Stdio::from(writer)).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]));
+    if Path::new("/dev/full").exists() {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command().arg("rules").stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(output.stderr.starts_with(b"resam: standard output:"));
+    } else {
+        println!("skipped: /dev/full is not there");
+    }
+}

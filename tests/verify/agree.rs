@@ -1,0 +1,315 @@
+//! Every rule on every engine against the literal definition, over families and sizes.
+
+use crate::check::{EPS, Failures, TINY, poisoned, same_bits, same_rows, within};
+use crate::device::{SAMPLE, engines, small_sample};
+use crate::families::{self, Case};
+use crate::literal;
+use resam::rules::{self, Rule};
+use resam::solve::diameter::least_diameter;
+use resam::{Aggregate, Engine, Spec};
+use std::sync::Arc;
+
+/// Relative accuracy of distances whose products are summed in f32 over at most 4096 columns: √4096 roundings.
+pub const NEAR: f64 = 64.0 * EPS;
+
+/// Every rule with its defaults, and the parameters that change what is computed.
+pub fn all_rules() -> Vec<Arc<dyn Rule>> {
+    let more = ["krum:neighbors=classic", "multi_krum:m=2", "geometric_median:method=direct"];
+    let parsed = more.iter().map(|text| text.parse::<Spec>().expect(text).into_rule());
+    rules::all().into_iter().chain(parsed).collect()
+}
+
+/// Runs the rule into a buffer full of garbage.
+pub fn run(engine: &Engine, rule: &dyn Rule, case: &Case) -> resam::Result<Aggregate> {
+    let mut values = poisoned(case.d);
+    let report = engine.aggregate_into_blocking(rule, &case.rows(), case.f, &mut values)?;
+    Ok(Aggregate { values, report })
+}
+
+/// Is this the rule's aggregate of the case? `reference` is the one of [`Engine::reference_f64`].
+pub fn verify(rule: &dyn Rule, case: &Case, reference: &[f64], got: &Aggregate) -> Result<(), String> {
+    let Case { n, f, d, .. } = *case;
+    if (got.report.n, got.report.d, got.report.f) != (n, d, f) {
+        return Err(format!("the report is about {:?}", (got.report.n, got.report.d, got.report.f)));
+    }
+    let direct = got.report.rule.ends_with("method=direct");
+    match rule.name() {
+        "median" => coordinate(case, reference, got, |c| literal::ordered(c)[(n - 1) / 2..n / 2 + 1].to_vec(), n % 2 == 1),
+        "trimmed_mean" => coordinate(case, reference, got, |c| literal::ordered(c)[f..n - f].to_vec(), n - 2 * f == 1),
+        "meamed" => coordinate(case, reference, got, |c| literal::nearest_median(c, n - f), false),
+        "average" => mean_of(case, reference, got, &(0..n).collect::<Vec<_>>()),
+        "krum" => {
+            let kept = least_scores(rule, case, got, 1)?;
+            same_bits(&got.values, case.row(kept[0]))
+        }
+        "multi_krum" => {
+            let m = parameter(rule, "m").map_or(n - f, |m| m.parse().expect("a number"));
+            let kept = least_scores(rule, case, got, m)?;
+            let expected = literal::least(&literal::scores(&distances2(case), neighbors(rule, n, f)), m);
+            mean_of(case, if kept == expected { reference } else { &[] }, got, &kept)
+        }
+        "mda" => {
+            let d2 = distances2(case);
+            let best = least_diameter(&d2.concat(), n, n - f);
+            let kept = kept(got)?;
+            if kept.len() != n - f {
+                return Err(format!("kept {kept:?}: not n - f rows"));
+            }
+            if kept != best.rows {
+                let slack = best.diameter2 * (1.0 + NEAR) + flushed(case);
+                if !got.report.close_call() || literal::diameter2(&d2, kept) > slack {
+                    return Err(format!("kept {kept:?}, expected {:?}; margin {:?}", best.rows, got.report.margin));
+                }
+            }
+            mean_of(case, if kept == best.rows { reference } else { &[] }, got, kept)
+        }
+        "geometric_median" => geometric_median(case, reference, got, direct && n > 2 && d > 1),
+        name => panic!("no comparison is written for the rule {name}"),
+    }
+}
+
+/// A coordinate rule: the mean of the values kept, or the bits of the only one.
+fn coordinate(
+    case: &Case,
+    reference: &[f64],
+    got: &Aggregate,
+    keep: impl Fn(Vec<f32>) -> Vec<f32>,
+    selected: bool,
+) -> Result<(), String> {
+    let kept: Vec<Vec<f32>> = (0..case.d).map(|k| keep(case.column(k))).collect();
+    let largest: Vec<f64> = kept.iter().map(|c| c.iter().map(|v| f64::from(v.abs())).fold(0.0, f64::max)).collect();
+    // The definition by this suite and the definition by the crate.
+    for k in 0..case.d {
+        let mean = literal::mean(kept[k].iter().map(|v| f64::from(*v)));
+        if (mean - reference[k]).abs() > case.n as f64 * f64::EPSILON * largest[k] {
+            return Err(format!("column {k}: the reference is {:e}, by definition it is {mean:e}", reference[k]));
+        }
+    }
+    if selected {
+        return same_bits(&got.values, &kept.iter().map(|c| c[0]).collect::<Vec<_>>());
+    }
+    let n = case.n as f64;
+    within(&got.values, reference, |k| (n + 2.0) * EPS * largest[k] + TINY)
+}
+
+/// The mean of some rows; `reference` may be empty when these are not the reference's rows.
+fn mean_of(case: &Case, reference: &[f64], got: &Aggregate, kept: &[usize]) -> Result<(), String> {
+    let m = kept.len() as f64;
+    let weights = got.report.weights.as_ref().ok_or("no weights in the report")?;
+    if weights.len() != case.n || (0..case.n).any(|i| weights[i] != if kept.contains(&i) { 1.0 / m } else { 0.0 }) {
+        return Err(format!("weights {weights:?} for the rows {kept:?}"));
+    }
+    let column = |k: usize| kept.iter().map(move |&i| f64::from(case.data[i * case.d + k]));
+    let means: Vec<f64> = (0..case.d).map(|k| literal::mean(column(k))).collect();
+    // One rounding a term, relative to the row it is centred on, one for the weight, and a few for the last steps.
+    let bound = |k: usize| {
+        let (low, high) = column(k).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        (m + 6.0) * EPS * (high - low) + 2.0 * EPS * low.abs().max(high.abs()) + (m + 2.0) * TINY
+    };
+    within(&got.values, if reference.is_empty() { &means } else { reference }, bound)
+}
+
+fn distances2(case: &Case) -> Vec<Vec<f64>> {
+    literal::distances2(&(0..case.n).map(|i| case.row(i)).collect::<Vec<_>>())
+}
+
+/// Squared distances that vanish when a device flushes denormals.
+fn flushed(case: &Case) -> f64 {
+    4.0 * case.d as f64 * TINY * TINY
+}
+
+fn kept(got: &Aggregate) -> Result<&[usize], String> {
+    got.report.kept.as_deref().ok_or_else(|| "no kept rows in the report".into())
+}
+
+/// The value of a parameter in a rule's specification.
+fn parameter(rule: &dyn Rule, key: &str) -> Option<String> {
+    let spec = rule.spec();
+    let (_, pairs) = spec.split_once(':')?;
+    pairs.split(',').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=').map(String::from))
+}
+
+/// Neighbours of a Krum score.
+fn neighbors(rule: &dyn Rule, n: usize, f: usize) -> usize {
+    match parameter(rule, "neighbors").as_deref() {
+        None | Some("star") => n - f - 1,
+        Some("classic") => n - f - 2,
+        Some(number) => number.parse().expect("a number"),
+    }
+}
+
+/// The rows a rule of least scores kept, if they are the right ones: any of a near tie that the report admits, exactly the lower
+/// ones of equal scores.
+fn least_scores(rule: &dyn Rule, case: &Case, got: &Aggregate, m: usize) -> Result<Vec<usize>, String> {
+    let neighbors = neighbors(rule, case.n, case.f);
+    let scores = literal::scores(&distances2(case), neighbors);
+    let expected = literal::least(&scores, m);
+    let kept = kept(got)?.to_vec();
+    if kept == expected {
+        return Ok(kept);
+    }
+    let slack = |s: f64| s * (1.0 + NEAR) + neighbors as f64 * flushed(case);
+    let others = || (0..case.n).filter(|j| !kept.contains(j));
+    let legal = |i: usize, j: usize| scores[i] <= slack(scores[j]) && (scores[i] != scores[j] || i < j);
+    if kept.len() == m && got.report.close_call() && kept.iter().all(|&i| others().all(|j| legal(i, j))) {
+        return Ok(kept);
+    }
+    Err(format!("kept {kept:?}, expected {expected:?}; margin {:?}, scores {scores:?}", got.report.margin))
+}
+
+/// Relative accuracy of the weights of a geometric median: of inner products summed in f32, and of the direct iteration, which
+/// stops at a change of 1e-5 a round.
+const WEIGHTS: f64 = 1e-5;
+const WEIGHTS_DIRECT: f64 = 1e-3;
+
+/// The geometric median: near the reference, and a point where the unit pulls of the rows cancel.
+fn geometric_median(case: &Case, reference: &[f64], got: &Aggregate, direct: bool) -> Result<(), String> {
+    let (n, d) = (case.n, case.d);
+    if d == 1 {
+        let middle = |c: Vec<f32>| literal::ordered(c)[(n - 1) / 2..n / 2 + 1].to_vec();
+        // One or two rows are averaged, which need not keep the sign of a zero.
+        return coordinate(case, reference, got, middle, n % 2 == 1 && n > 2);
+    }
+    let away = |i: usize, y: &[f64]| case.row(i).iter().zip(y).map(|(x, y)| (f64::from(*x) - y).powi(2)).sum::<f64>().sqrt();
+    let r: Vec<f64> = (0..n).map(|i| away(i, reference)).collect();
+    let mut sorted = r.clone();
+    sorted.sort_by(f64::total_cmp);
+    // Weights w_i ∝ 1/r_i; a row at the median itself counts like one at the middle distance. Where most rows coincide the
+    // direct iteration, which knows no zero distance, is allowed its accuracy of the next one.
+    let least = if direct { sorted.iter().copied().find(|r| *r > 0.0).unwrap_or(0.0) } else { 0.0 };
+    let nearest = sorted[n / 2].max(least).max(f64::MIN_POSITIVE);
+    let pulls: Vec<f64> = r.iter().map(|r| 1.0 / r.max(nearest)).collect();
+    let total: f64 = pulls.iter().sum();
+    let accuracy = if direct { WEIGHTS_DIRECT } else { WEIGHTS };
+    let bounds: Vec<f64> = (0..d)
+        .map(|k| {
+            let spread = |i: usize| pulls[i] / total * (f64::from(case.data[i * d + k]) - reference[k]).abs();
+            let moved: f64 = (0..n).map(spread).sum();
+            (accuracy + (n as f64 + 6.0) * EPS) * moved + 4.0 * EPS * reference[k].abs() + (n as f64 + 2.0) * TINY
+        })
+        .collect();
+    within(&got.values, reference, |k| bounds[k])?;
+
+    let y: Vec<f64> = got.values.iter().map(|v| f64::from(*v)).collect();
+    let error = bounds.iter().map(|b| b * b).sum::<f64>().sqrt();
+    let (mut pull, mut slack) = (vec![0.0; d], 0.0);
+    for i in 0..n {
+        let r = away(i, &y);
+        if r <= 2.0 * error {
+            slack += 1.0;
+            continue;
+        }
+        slack += 2.0 * error / r;
+        pull.iter_mut().zip(case.row(i)).zip(&y).for_each(|((p, x), y)| *p += (f64::from(*x) - y) / r);
+    }
+    let pull = pull.iter().map(|p| p * p).sum::<f64>().sqrt();
+    if pull > slack + 1e-9 { Err(format!("the rows pull with {pull:e}, more than {slack:e}")) } else { Ok(()) }
+}
+
+/// Columns of each (n, f): one column, tiles of 64 and blocks of 4096 and their edges, beyond the default sample.
+const SIZES: [((usize, usize), &[usize]); 10] = [
+    ((1, 0), &[1, 65]),
+    ((2, 0), &[2, 64, 1000]),
+    ((3, 1), &[1, 63, 65, 4097]),
+    ((5, 1), &[2, 64, 1000, 4096]),
+    ((5, 2), &[65, 4097]),
+    ((8, 3), &[1, 63, 1000]),
+    ((15, 3), &[2, 65, 1000]),
+    ((25, 5), &[64, 1000, 9000]),
+    ((33, 10), &[65, 1000]),
+    ((70, 20), &[130]),
+];
+
+fn agree(name: &str, engine: &Engine) {
+    let engine = small_sample(engine.clone());
+    let mut failures = Failures::default();
+    let mut refused = 0;
+    for ((n, f), widths) in SIZES {
+        for &d in widths {
+            for (at, family) in families::NAMES.into_iter().enumerate() {
+                // Large sizes take every fourth family.
+                if n * d > 30_000 && at % 4 != (n + d) % 4 {
+                    continue;
+                }
+                let case = families::make(family, n, f, d, 0x7e57);
+                for rule in all_rules() {
+                    if rule.check(n, f).is_err() {
+                        refused += 1;
+                        continue;
+                    }
+                    // The literal MDA is exponential; that of the solver on f64 distances takes over.
+                    let reference = if rule.name() == "mda" && n > 15 {
+                        let best = least_diameter(&distances2(&case).concat(), n, n - f);
+                        let column = |k: usize| best.rows.iter().map(|&i| f64::from(case.data[i * d + k])).collect::<Vec<_>>();
+                        (0..d).map(|k| literal::mean(column(k).into_iter())).collect()
+                    } else {
+                        Engine::reference_f64(&*rule, &case.rows(), f).expect("a reference")
+                    };
+                    let result = run(&engine, &*rule, &case).map_err(|e| e.to_string());
+                    let result = result.and_then(|got| {
+                        verify(&*rule, &case, &reference, &got)?;
+                        same_rows("non-finite", &got.report.non_finite, &[])?;
+                        reads(&*rule, &got, d)
+                    });
+                    failures.note(|| format!("{name}, {}, {}", rule.spec(), case.name()), result);
+                }
+            }
+        }
+    }
+    println!("{name}: {refused} combinations that the rules refuse");
+    failures.settle();
+}
+
+/// No rule reads the data more than twice, and once more when a row hid; the direct iteration reads once a round.
+fn reads(rule: &dyn Rule, got: &Aggregate, d: usize) -> Result<(), String> {
+    let hidden = usize::from(got.report.hidden_row);
+    let most = if rule.spec().ends_with("direct") && d > 1 { 2 + 500 * (1 + hidden) } else { 2 + hidden };
+    if got.report.passes == 0 || got.report.passes > most {
+        return Err(format!("{} reads of the data, expected 1 to {most}", got.report.passes));
+    }
+    if d <= SAMPLE && got.report.hidden_row && !rule.spec().ends_with("direct") {
+        return Err("a row hid from a sample of all columns".into());
+    }
+    Ok(())
+}
+
+#[test]
+fn cpu_agrees_with_the_reference() {
+    agree("cpu", &Engine::cpu());
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn gpu_agrees_with_the_reference() {
+    agree("gpu", &crate::device::gpu());
+}
+
+/// With the default sample, on more columns than it takes.
+#[test]
+fn default_sample_agrees_with_the_reference() {
+    let mut failures = Failures::default();
+    for family in ["gauss", "far 1e30", "offset 1e4", "huge"] {
+        let case = families::make(family, 5, 1, 9000, 0x5a);
+        for rule in all_rules() {
+            let reference = Engine::reference_f64(&*rule, &case.rows(), case.f).expect("a reference");
+            for (name, engine) in engines() {
+                let result = run(&engine, &*rule, &case).map_err(|e| e.to_string());
+                let result = result.and_then(|got| verify(&*rule, &case, &reference, &got).and_then(|()| reads(&*rule, &got, case.d)));
+                failures.note(|| format!("{name}, {}, {}", rule.spec(), case.name()), result);
+            }
+        }
+    }
+    failures.settle();
+}
+
+/// The reference engine rounds the f64 reference once.
+#[test]
+fn the_reference_engine_rounds_the_reference() {
+    for rule in all_rules() {
+        let case = families::make("alie", 8, 2, 33, 3);
+        let reference = Engine::reference_f64(&*rule, &case.rows(), 2).expect("a reference");
+        let got = run(&Engine::reference(), &*rule, &case).expect("an aggregate");
+        same_bits(&got.values, &reference.iter().map(|v| *v as f32).collect::<Vec<_>>()).expect("one rounding");
+        assert_eq!(got.report.device, "reference");
+    }
+}
