@@ -84,18 +84,30 @@ impl Engine {
     /// # Errors
     /// [`Error::NoDevice`] with what there is, [`Error::Device`] when the driver refuses.
     pub async fn open(name: &str) -> Result<Self> {
+        #[cfg(feature = "gpu")]
+        return Self::open_with(name, None).await;
+        #[cfg(not(feature = "gpu"))]
+        match name.to_lowercase().as_str() {
+            "cpu" | "auto" => Ok(Self::cpu()),
+            "reference" => Ok(Self::reference()),
+            _ => Err(Error::NoDevice { wanted: name.into(), available: "cpu, reference (built without the feature gpu)".into() }),
+        }
+    }
+
+    /// [`Engine::open`], with a bound in bytes on the device memory that a call takes if the engine is a GPU's
+    /// ([`GpuOptions::memory_budget`]).
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    #[cfg(feature = "gpu")]
+    pub async fn open_with(name: &str, memory_budget: Option<u64>) -> Result<Self> {
+        let gpu = |adapter| Self::gpu(GpuOptions { adapter, memory_budget });
         match name.to_lowercase().as_str() {
             "cpu" => Ok(Self::cpu()),
             "reference" => Ok(Self::reference()),
-            #[cfg(feature = "gpu")]
-            "auto" if adapters().await.iter().any(|a| a.real) => Self::gpu(GpuOptions::default()).await,
-            "auto" => Ok(Self::cpu()),
-            #[cfg(feature = "gpu")]
-            "gpu" => Self::gpu(GpuOptions::default()).await,
-            #[cfg(feature = "gpu")]
-            _ => Self::gpu(GpuOptions { adapter: Some(name.into()), ..GpuOptions::default() }).await,
-            #[cfg(not(feature = "gpu"))]
-            _ => Err(Error::NoDevice { wanted: name.into(), available: "cpu, reference (built without the feature gpu)".into() }),
+            "auto" if !adapters().await.iter().any(|a| a.real) => Ok(Self::cpu()),
+            "auto" | "gpu" => gpu(None).await,
+            _ => gpu(Some(name.into())).await,
         }
     }
 

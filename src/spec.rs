@@ -29,6 +29,11 @@ impl Spec {
         &*self.rule
     }
 
+    /// The stage's own f, if the text names one.
+    pub fn f(&self) -> Option<usize> {
+        self.f
+    }
+
     /// The rule, to keep.
     pub fn into_rule(self) -> Arc<dyn Rule> {
         self.rule

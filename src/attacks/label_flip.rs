@@ -21,7 +21,7 @@ impl Attack for LabelFlip {
     }
 
     fn description(&self) -> String {
-        "honest work on the labels (C − 1) − y".into()
+        "mean gradient on the labels (C − 1) − y".into()
     }
 
     fn flips_labels(&self) -> bool {

@@ -10,7 +10,7 @@
 //! | `alie` | ḡ − z·s | `alie.rs` |
 //! | `foe` | (1 − ν)·ḡ | `foe.rs` |
 //! | `sign_flip` (`sf`) | −ḡ | `sign_flip.rs` |
-//! | `label_flip` (`lf`) | honest work on the labels (C − 1) − y | `label_flip.rs` |
+//! | `label_flip` (`lf`) | mean gradient on the labels (C − 1) − y | `label_flip.rs` |
 //!
 //! To add one: a file with the type and its [`Attack`], its [`Entry`], and a line in [`list`].
 //!

@@ -82,6 +82,9 @@ pub(crate) fn blank(rule: &dyn Rule, device: String, n: usize, d: usize, f: usiz
     }
 }
 
+/// Most rows of a rule on distances: an exact table of all pairs takes some 40 n² bytes a thread.
+const MOST_ROWS: usize = 4096;
+
 struct Call<'a> {
     rule: &'a dyn Rule,
     f: usize,
@@ -215,14 +218,22 @@ impl Call<'_> {
         self.report.margin = solution.margin;
     }
 
+    /// A look at a few columns.
+    async fn sample<P: Passes>(&self, passes: &mut P, rows: &[usize]) -> Result<Sample> {
+        if rows.len() > MOST_ROWS {
+            let limit = format_args!("at most {MOST_ROWS} for a rule on distances, which keeps tables of n^2 numbers");
+            return Err(Error::parameter(self.rule.name(), "n", rows.len(), limit));
+        }
+        let columns = pivot::columns(passes.d(), self.options.sample, self.options.seed);
+        let values = passes.sample(rows, &columns).await?;
+        Ok(Sample::new(rows, &values, columns.len(), passes.d()))
+    }
+
     /// Inner products of those of `rows` that are finite: a look at a few columns, then one read centred on the row they
     /// suggest; one more when a row turns out to have hidden from the sample.
     async fn geometry<P: Passes>(&mut self, passes: &mut P, rows: &[usize]) -> Result<Geometry> {
-        let d = passes.d();
-        let columns = pivot::columns(d, self.options.sample, self.options.seed);
-        let values = passes.sample(rows, &columns).await?;
-        let sample = Sample::new(rows, &values, columns.len());
-        if columns.len() == d || sample.finite.is_empty() {
+        let sample = self.sample(passes, rows).await?;
+        if sample.whole || sample.finite.is_empty() {
             return Ok(Geometry { rows: sample.finite, gram: sample.gram });
         }
         let (p, scales) = sample.pivot();
@@ -247,9 +258,7 @@ impl Call<'_> {
 
     /// Weiszfeld's iteration on those of `rows` that are finite; begun again when a row hid from the sample.
     async fn weiszfeld<P: Passes>(&mut self, passes: &mut P, rows: &[usize], how: Weiszfeld) -> Result<(Weiszfelds, Vec<usize>)> {
-        let columns = pivot::columns(passes.d(), self.options.sample, self.options.seed);
-        let values = passes.sample(rows, &columns).await?;
-        let sample = Sample::new(rows, &values, columns.len());
+        let sample = self.sample(passes, rows).await?;
         let mut rows = sample.finite.clone();
         if rows.is_empty() {
             return Ok((Weiszfelds::start(&[]), rows));

@@ -60,6 +60,8 @@ pub(crate) fn heaviest(weights: &[f64]) -> usize {
 
 /// What the sample says of `rows` (indices into the matrix), of which it holds `width` columns each, row after row.
 pub(crate) struct Sample {
+    /// Does the sample hold all columns?
+    pub(crate) whole: bool,
     /// The rows without NaN or infinite values in the sample.
     pub(crate) finite: Vec<usize>,
     /// For each of `finite`: its largest magnitude in the sample.
@@ -69,7 +71,7 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    pub(crate) fn new(rows: &[usize], values: &[f32], width: usize) -> Self {
+    pub(crate) fn new(rows: &[usize], values: &[f32], width: usize, d: usize) -> Self {
         let (mut finite, mut largest, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for (at, &row) in rows.iter().enumerate() {
             let slice = &values[at * width..(at + 1) * width];
@@ -82,7 +84,7 @@ impl Sample {
         }
         let scales = scales_about_median(&largest);
         let sums = cpu::gram::gram(&kept, None, &scales);
-        Self { gram: unscaled(&sums.products, &scales), finite, largest }
+        Self { whole: width == d, gram: unscaled(&sums.products, &scales), finite, largest }
     }
 
     /// The row (an index into `finite`) of least Krum score with half of the others as neighbours, whatever f the caller

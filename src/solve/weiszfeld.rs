@@ -53,22 +53,24 @@ fn middle_of_line(d2: &[f64], n: usize) -> Option<Vec<f64>> {
     Some(weights)
 }
 
-/// The median is row k itself when the unit pulls of the others, ‖Σ (x_i − x_k)/‖x_i − x_k‖‖, do not exceed the number
-/// of rows that coincide with it.
+/// The median is a row when the unit pulls of the others on it, ‖Σ (x_i − x_k)/‖x_i − x_k‖‖, do not exceed the number of rows
+/// that coincide with it. Only the row of least sum of distances can be it.
 fn median_at_row(gram: &Gram, d2: &[f64]) -> Option<Vec<f64>> {
     let n = gram.n();
-    let k = (0..n).find(|&k| {
-        let others: Vec<usize> = (0..n).filter(|&i| d2[k * n + i] > 0.0).collect();
-        let inverse: Vec<f64> = others.iter().map(|&i| 1.0 / d2[k * n + i].sqrt()).collect();
-        let mut pull2 = 0.0;
-        for (a, &i) in others.iter().enumerate() {
-            // ⟨x_i − x_k, x_j − x_k⟩ from the three sides of the triangle.
-            let row = others.iter().enumerate().map(|(b, &j)| 0.5 * (d2[k * n + i] + d2[k * n + j] - d2[i * n + j]) * inverse[b]);
-            pull2 += inverse[a] * row.sum::<f64>();
-        }
-        let here = (n - others.len()) as f64;
-        pull2 <= here * here
-    })?;
+    let sums: Vec<f64> = d2.chunks(n).map(|row| row.iter().map(|d2| d2.sqrt()).sum()).collect();
+    let k = *ascending(&sums).first()?;
+    let others: Vec<usize> = (0..n).filter(|&i| d2[k * n + i] > 0.0).collect();
+    let inverse: Vec<f64> = others.iter().map(|&i| 1.0 / d2[k * n + i].sqrt()).collect();
+    let mut pull2 = 0.0;
+    for (a, &i) in others.iter().enumerate() {
+        // ⟨x_i − x_k, x_j − x_k⟩ from the three sides of the triangle.
+        let row = others.iter().enumerate().map(|(b, &j)| 0.5 * (d2[k * n + i] + d2[k * n + j] - d2[i * n + j]) * inverse[b]);
+        pull2 += inverse[a] * row.sum::<f64>();
+    }
+    let here = (n - others.len()) as f64;
+    if pull2 > here * here {
+        return None;
+    }
     let mut weights = vec![0.0; n];
     weights[k] = 1.0;
     Some(weights)

@@ -294,7 +294,8 @@ fn default_sample_agrees_with_the_reference() {
             let reference = Engine::reference_f64(&*rule, &case.rows(), case.f).expect("a reference");
             for (name, engine) in engines() {
                 let result = run(&engine, &*rule, &case).map_err(|e| e.to_string());
-                let result = result.and_then(|got| verify(&*rule, &case, &reference, &got).and_then(|()| reads(&*rule, &got, case.d)));
+                let result =
+                    result.and_then(|got| verify(&*rule, &case, &reference, &got).and_then(|()| reads(&*rule, &got, case.d)));
                 failures.note(|| format!("{name}, {}, {}", rule.spec(), case.name()), result);
             }
         }

@@ -45,7 +45,10 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
 fn offences(paths: &[PathBuf], forbidden: impl Fn(&str) -> bool) -> Vec<String> {
     assert!(!paths.is_empty(), "no files to look at");
     let lines = paths.iter().flat_map(|path| code(path).into_iter().map(move |(at, line)| (path, at, line)));
-    lines.filter(|(_, _, line)| forbidden(line)).map(|(path, at, line)| format!("{}:{at}: {}", path.display(), line.trim())).collect()
+    lines
+        .filter(|(_, _, line)| forbidden(line))
+        .map(|(path, at, line)| format!("{}:{at}: {}", path.display(), line.trim()))
+        .collect()
 }
 
 /// May a rule's side of the crate hold this line?
@@ -121,7 +124,11 @@ fn every_rule_and_every_shader_has_its_file() {
 /// The lint sees what it is there for.
 #[test]
 fn the_lint_bites() {
-    assert!(names_an_engine("use crate::engines::cpu;") && names_an_engine("fn x(e: &Engine) {") && !names_an_engine("fn plan(&self)"));
+    assert!(
+        names_an_engine("use crate::engines::cpu;") && names_an_engine("fn x(e: &Engine) {") && !names_an_engine("fn plan(&self)")
+    );
     assert!(names_a_rule("if name == \"krum\" {") && names_a_rule("use crate::rules::{TrimmedMean, Rule};"));
-    assert!(names_a_rule("Median.plan(n, f, d)") && !names_a_rule("Centre::Median => MEDIAN,") && !names_a_rule("rule.plan(n, f, d)"));
+    assert!(
+        names_a_rule("Median.plan(n, f, d)") && !names_a_rule("Centre::Median => MEDIAN,") && !names_a_rule("rule.plan(n, f, d)")
+    );
 }

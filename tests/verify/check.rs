@@ -91,7 +91,7 @@ impl Failures {
     /// Panics when a case failed; with no case at all, too.
     pub fn settle(self) {
         assert!(self.cases > 0, "no case was run");
-        let shown = self.list.iter().take(60).cloned().collect::<Vec<_>>().join("\n  ");
+        let shown = self.list.iter().take(30).cloned().collect::<Vec<_>>().join("\n  ");
         assert!(self.list.is_empty(), "{} of {} cases failed:\n  {shown}", self.list.len(), self.cases);
         println!("{} cases", self.cases);
     }

@@ -105,17 +105,26 @@ fn even_and_more_rows() {
 fn worked_columns() {
     let ulp = 2f32.powi(-23);
     let columns: Vec<Vec<f32>> = vec![
-        vec![-(1.0 + ulp), 1e-30, 1.0 + ulp], // c > 0, equal otherwise: 1 + ulp is nearer
+        vec![-(1.0 + ulp), 1e-30, 1.0 + ulp],  // c > 0, equal otherwise: 1 + ulp is nearer
         vec![-(1.0 + ulp), -1e-30, 1.0 + ulp], // c < 0: −(1 + ulp) is nearer
-        vec![-(1.0 + ulp), 0.0, 1.0 + ulp],   // a tie: the lower
-        vec![-(1.0 + ulp), -0.0, 1.0],        // 1 is nearer
-        vec![-1.0, 1e-45, 1.0],               // c is the least denormal
+        vec![-(1.0 + ulp), 0.0, 1.0 + ulp],    // a tie: the lower
+        vec![-(1.0 + ulp), -0.0, 1.0],         // 1 is nearer
+        vec![-1.0, 1e-45, 1.0],                // c is the least denormal
         vec![-3.4e38, 1e-45, 3.4e38],
         vec![-3.4e38, 0.0, 3.4e38],
         vec![-4e-45, 1e-45, 4e-45],
     ];
     let case = case("by hand", 3, 1, &columns);
-    let kept = [(1e-30, 1.0 + ulp), (-1e-30, -(1.0 + ulp)), (0.0, -(1.0 + ulp)), (-0.0, 1.0), (1e-45, 1.0), (1e-45, 3.4e38), (0.0, -3.4e38), (1e-45, 4e-45)];
+    let kept = [
+        (1e-30, 1.0 + ulp),
+        (-1e-30, -(1.0 + ulp)),
+        (0.0, -(1.0 + ulp)),
+        (-0.0, 1.0),
+        (1e-45, 1.0),
+        (1e-45, 3.4e38),
+        (0.0, -3.4e38),
+        (1e-45, 4e-45),
+    ];
     let want: Vec<f64> = kept.iter().map(|(a, b): &(f32, f32)| 0.5 * (f64::from(*a) + f64::from(*b))).collect();
     for (name, engine) in engines() {
         let got = run(&engine, &MeaMed, &case).expect("an aggregate");

@@ -5,7 +5,9 @@ use crate::check::{same_bits, same_rows, within};
 use crate::device::engines;
 use crate::families::{self, Case};
 use crate::literal;
-use resam::rules::{Average, GeometricMedian, Krum, MeaMed, Median, MinimumDiameterAveraging, MultiKrum, Neighbors, Rule, TrimmedMean};
+use resam::rules::{
+    Average, GeometricMedian, Krum, MeaMed, Median, MinimumDiameterAveraging, MultiKrum, Neighbors, Rule, TrimmedMean,
+};
 use resam::{Aggregate, Engine};
 
 /// A case, the right aggregate of it and the reference.
@@ -137,7 +139,8 @@ fn another_rules_result() {
             let mut got = right.clone();
             got.values = run(&Engine::cpu(), &*other, &case).expect("an aggregate").values;
             // Two rules that keep the same rows have the same result.
-            let same = got.values == right.values && matches!((rule.name(), other.name()), ("mda", "multi_krum") | ("multi_krum", "mda"));
+            let same =
+                got.values == right.values && matches!((rule.name(), other.name()), ("mda", "multi_krum") | ("multi_krum", "mda"));
             if other.name() != rule.name() && !same {
                 assert!(verify(&*rule, &case, &reference, &got).is_err(), "{} passes for {}", other.name(), rule.name());
             }

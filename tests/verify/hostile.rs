@@ -172,7 +172,10 @@ fn refused_calls_leave_the_output_alone() {
             assert!(matches!(error, Error::Parameter { .. }), "{name}: {error}");
             assert!(error.to_string().contains(rule.name()), "{error}");
         }
-        assert!(engine.aggregate_blocking(&*krum(5), &case.rows(), 1).is_ok() && engine.aggregate_blocking(&*multi(6), &case.rows(), 1).is_ok());
+        assert!(
+            engine.aggregate_blocking(&*krum(5), &case.rows(), 1).is_ok()
+                && engine.aggregate_blocking(&*multi(6), &case.rows(), 1).is_ok()
+        );
         assert!(matches!(refused(&Krum { neighbors: Neighbors::Classic }, 2, 10), Error::Requirement { n: 6, f: 2, .. }));
     }
 }

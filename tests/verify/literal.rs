@@ -125,7 +125,10 @@ fn exact_sums_are_exact() {
     assert_eq!(sign(&[3e38, -1e-45], &[3e38]), Ordering::Less);
     assert_eq!(sign(&[f32::MAX, f32::MAX], &[f32::MAX, f32::MAX]), Ordering::Equal);
     assert_eq!(sign(&[f32::MIN, f32::MIN], &[f32::MAX, f32::MAX]), Ordering::Less);
-    assert_eq!(sign(&[0.1, -0.3], &[-0.2]), 0.1f64.total_cmp(&0.1).then_with(|| (f64::from(0.1f32) - f64::from(0.3f32)).total_cmp(&-f64::from(0.2f32))));
+    assert_eq!(
+        sign(&[0.1, -0.3], &[-0.2]),
+        0.1f64.total_cmp(&0.1).then_with(|| (f64::from(0.1f32) - f64::from(0.3f32)).total_cmp(&-f64::from(0.2f32)))
+    );
     assert_eq!(nearest_median(vec![5.0, 1.0, 3.0], 2), [1.0, 3.0]);
     assert_eq!(nearest_median(vec![1.0, f32::NAN, 3.0, -9.0, 2.0], 3), [1.0, 2.0, 3.0]);
 }

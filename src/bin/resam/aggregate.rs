@@ -5,7 +5,7 @@ use crate::input::Data;
 use crate::output::{Target, publish};
 use crate::{npy, print, rules};
 use indicatif::{BinaryBytes, ProgressBar, ProgressFinish, ProgressStyle};
-use resam::{Aggregate, Engine, GpuOptions, Options, Rule, Spec};
+use resam::{Aggregate, Engine, Options, Rule, Spec};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -126,24 +126,11 @@ impl AggregateArgs {
 
     /// The rule's own f, or the one of `-f`.
     fn f(&self, spec: &Spec) -> Result<usize, Failure> {
-        let own = spec.f_or(0);
-        match self.f {
-            Some(f) => Ok(spec.f_or(f)),
-            None if own == spec.f_or(1) => Ok(own),
-            None => Err(Failure::new("how many rows may be Byzantine? Give -f F, or f=F in the rule")),
-        }
+        spec.f().or(self.f).ok_or_else(|| Failure::new("how many rows may be Byzantine? Give -f F, or f=F in the rule"))
     }
 
     fn engine(&self) -> Result<Engine, Failure> {
-        let gpu = |adapter| Engine::gpu_blocking(GpuOptions { adapter, memory_budget: self.memory_budget });
-        let real = || pollster::block_on(resam::adapters()).iter().any(|a| a.real);
-        let engine = match self.device.to_lowercase().as_str() {
-            name if self.memory_budget.is_none() => Engine::open_blocking(name),
-            name @ ("cpu" | "reference") => Engine::open_blocking(name),
-            "auto" if !real() => Ok(Engine::cpu()),
-            "auto" | "gpu" => gpu(None),
-            name => gpu(Some(name.to_string())),
-        }?;
+        let engine = pollster::block_on(Engine::open_with(&self.device, self.memory_budget))?;
         let options = Options::default();
         Ok(engine.with_options(Options { seed: self.seed.unwrap_or(options.seed), ..options }))
     }

@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod devices;
+mod driver;
 mod failure;
 mod input;
 mod mapping;
@@ -54,6 +55,7 @@ fn run() -> Result<(), Failure> {
 }
 
 fn main() -> ExitCode {
+    driver::hush();
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         std::panic::set_hook(Box::new(|panic| print::note(Failure::new(format_args!("this is a bug, please report it: {panic}")))));
     }

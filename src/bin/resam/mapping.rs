@@ -1,4 +1,4 @@
-//! Files seen as memory: the only unsafe code of the command.
+//! Files seen as memory.
 
 use std::fs::File;
 use std::io;

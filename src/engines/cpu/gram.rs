@@ -25,7 +25,10 @@ pub(crate) fn gram(rows: &[&[f32]], pivot: Option<&[f32]>, scales: &[f32]) -> Su
         running
     };
     let new = || Running::new(m);
-    (0..d.div_ceil(BLOCK)).into_par_iter().fold(new, fold).reduce(new, Running::merge).finish()
+    let blocks = d.div_ceil(BLOCK);
+    // Many rows have large tables: no more than one a thread.
+    let share = if m > 256 { blocks.div_ceil(rayon::current_num_threads()) } else { 1 };
+    (0..blocks).into_par_iter().with_min_len(share.max(1)).fold(new, fold).reduce(new, Running::merge).finish()
 }
 
 /// Columns of a tile.
