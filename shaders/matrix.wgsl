@@ -11,7 +11,7 @@ struct Row {
     index: u32,
     // A power of two that brings the row into the range of f32 squares.
     scale: f32,
-    // Weight of the scaled row in a sum.
+    // Weight of the scaled row in a sum; in the Weiszfeld kernels its scale relative to the largest one.
     weight: f32,
     padding: u32,
 }

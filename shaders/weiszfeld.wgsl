@@ -1,7 +1,8 @@
 // One round of Weiszfeld's iteration over one block of columns: with all values of a tile at hand, z = c + sum_i w_i (x_i - c)
 // and then sum_k (s_i (x_ik - z_k))^2 for each row, in the same read. weiszfeld_step turns the sums into the next weights.
 //
-// state    rounds, done, residual (bits), unused, then the weights of the scaled rows (bits)
+// rows     weight is q_i = s_i / S, S the largest scale: z - c is formed at scale S, a row's distance to it at scale s_i
+// state    rounds, done, residual (bits), unused, then the weights of the scaled rows, w_i / q_i (bits)
 // sums     for each block the rows' sums, four to a vector
 //
 // One group a block of columns; when the iteration is done, a round does nothing.
@@ -24,10 +25,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let q = lane % QUADS;
     let share = lane / QUADS;
     let works = share < shares;
-    var scale = vec4<f32>();
+    var shrink = vec4<f32>();
     for (var j = 0u; j < 4u; j++) {
         if 4u * q + j < params.rows {
-            scale[j] = rows[4u * q + j].scale;
+            shrink[j] = rows[4u * q + j].weight;
         }
     }
     var total = vec4<f32>();
@@ -43,7 +44,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         workgroupBarrier();
         if works {
             for (var k = share; k < WIDTH && at + k < end; k += shares) {
-                let r = tile[k * QUADS + q] - scale * z[k];
+                let r = tile[k * QUADS + q] - shrink * z[k];
                 total += r * r;
             }
         }

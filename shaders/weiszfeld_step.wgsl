@@ -1,6 +1,6 @@
 // From the sums of all blocks to the next weights, w_i ~ 1 / ||x_i - z||, in one group.
 //
-// state    rounds, done, residual (bits), unused, then the weights of the scaled rows, w_i / s_i (bits)
+// state    rounds, done, residual (bits), unused, then the weights of the scaled rows, w_i / q_i (bits), with q_i = rows[i].weight
 // sums     for each block the rows' sums of squares, rows padded to a multiple of four
 
 @group(0) @binding(3) var<storage, read> sums: array<f32>;
@@ -47,7 +47,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     var pulls = 0.0;
     var change = 0.0;
     for (var i = lane; i < params.rows; i += THREADS) {
-        pulls += rows[i].scale * inverse_distance(i);
+        pulls += rows[i].weight * inverse_distance(i);
     }
     part[lane] = pulls;
     let total = gather(lane, false);

@@ -26,8 +26,8 @@ pub struct Report {
     pub residual: Option<f64>,
     /// False when an iterative rule hit its bound on rounds before its stopping test held.
     pub converged: bool,
-    /// Relative gap between the value that decided a selection and the nearest one that would have changed it. Below
-    /// about 1e-6 another engine may select differently: [`Report::close_call`].
+    /// Relative gap between the value that decided a selection and the nearest other one, which might have changed it. When it
+    /// is very small another engine may select differently: [`Report::close_call`].
     pub margin: Option<f64>,
     /// Rows that hold NaN or infinite values, ascending.
     pub non_finite: Vec<usize>,
@@ -46,9 +46,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// True when a selection was decided by less than the accuracy of distances summed in f32 (relative 1e-6).
+    /// True when a selection was decided by less than the accuracy of distances summed in f32: a relative 64·2⁻²⁴, the most
+    /// that was measured on coherent data.
     pub fn close_call(&self) -> bool {
-        self.margin.is_some_and(|m| m < 1e-6)
+        self.margin.is_some_and(|m| m < 64.0 / 16_777_216.0)
     }
 }
 

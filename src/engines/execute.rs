@@ -267,10 +267,12 @@ impl Call<'_> {
         loop {
             let found = passes.weiszfeld(&rows, rows[p], &scales, how).await?;
             let good: Vec<usize> = (0..rows.len()).filter(|&i| found.largest[i] < EXPONENT).collect();
-            let heaviest = pivot::heaviest(&found.weights);
+            // Weights go as inverse distances: the pivot is no more than four times as far as half of the rows.
+            let mut weights = found.weights.clone();
+            weights.sort_unstable_by(f64::total_cmp);
             let fits = good.len() == rows.len()
                 && (0..rows.len()).all(|i| pivot::fits(found.largest[i].max(found.largest[p]), scales[i]))
-                && found.weights[p] * 16.0 >= found.weights[heaviest];
+                && found.weights[p] * 4.0 >= weights[weights.len() / 2];
             if fits || self.report.hidden_row || good.is_empty() {
                 let left = good.iter().map(|&i| rows[i]).collect();
                 return Ok((found, left));

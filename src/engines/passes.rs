@@ -60,7 +60,9 @@ impl Term {
 /// State of a direct Weiszfeld iteration.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Weiszfelds {
-    /// w_i / s_i: what a kernel multiplies the scaled rows by.
+    /// q_i = s_i / S with S the largest scale: a sum of rows is formed at scale S, a row's distance to it at scale s_i.
+    pub(crate) shrinks: Vec<f32>,
+    /// w_i / q_i: what a kernel multiplies the scaled rows by, for a sum at scale S.
     pub(crate) scaled_weights: Vec<f32>,
     pub(crate) weights: Vec<f64>,
     pub(crate) rounds: usize,
@@ -72,22 +74,25 @@ pub(crate) struct Weiszfelds {
 impl Weiszfelds {
     /// Equal weights, but for huge rows: those begin with the inverse of their size.
     pub(crate) fn start(scales: &[f32]) -> Self {
-        let weights: Vec<f64> = scales.iter().map(|s| f64::from(s.min(1.0))).collect();
+        let largest = scales.iter().copied().fold(0.0, f32::max);
+        let shrinks: Vec<f32> = scales.iter().map(|s| s / largest).collect();
+        let weights: Vec<f64> = shrinks.iter().map(|q| f64::from(*q)).collect();
         let mut state = Self {
+            shrinks,
             scaled_weights: Vec::new(),
             weights: Vec::new(),
             rounds: 0,
             residual: f64::INFINITY,
             largest: vec![0; scales.len()],
         };
-        state.set(&weights, scales);
+        state.set(&weights);
         state
     }
 
-    fn set(&mut self, pulls: &[f64], scales: &[f32]) {
+    fn set(&mut self, pulls: &[f64]) {
         let total: f64 = pulls.iter().sum();
         self.weights = pulls.iter().map(|p| p / total).collect();
-        self.scaled_weights = self.weights.iter().zip(scales).map(|(w, s)| (w / f64::from(*s)) as f32).collect();
+        self.scaled_weights = self.weights.iter().zip(&self.shrinks).map(|(w, q)| (w / f64::from(*q)) as f32).collect();
     }
 }
 
@@ -95,11 +100,11 @@ impl Weiszfelds {
 pub(crate) const LEAST_SQUARE: f32 = 1e-30;
 
 /// One round: from the squared distances of the scaled rows to the next weights, w_i ∝ 1/r_i.
-pub(crate) fn weiszfeld_step(state: &mut Weiszfelds, squares: &[f64], scales: &[f32]) {
+pub(crate) fn weiszfeld_step(state: &mut Weiszfelds, squares: &[f64]) {
     let pulls: Vec<f64> =
-        squares.iter().zip(scales).map(|(r2, s)| f64::from(*s) / r2.max(f64::from(LEAST_SQUARE)).sqrt()).collect();
+        squares.iter().zip(&state.shrinks).map(|(r2, q)| f64::from(*q) / r2.max(f64::from(LEAST_SQUARE)).sqrt()).collect();
     let before = state.scaled_weights.clone();
-    state.set(&pulls, scales);
+    state.set(&pulls);
     let change = |(a, b): (&f32, &f32)| f64::from((a - b).abs() / a.max(f32::MIN_POSITIVE));
     state.residual = state.scaled_weights.iter().zip(&before).map(change).fold(0.0, f64::max);
     state.rounds += 1;

@@ -76,8 +76,12 @@ impl Solve for LeastDiameter {
         let found = least_diameter(&distances2, gram.n(), self.keep);
         // The subset changes when the deciding distance trades places with the nearest other one.
         let t = found.diameter2;
-        let gap = distances2.iter().filter(|&&x| x != t).map(|&x| (x - t).abs() / x.max(t)).fold(f64::INFINITY, f64::min);
-        let margin = gap.is_finite().then_some(gap);
+        let n = gram.n();
+        let pairs = (0..n).flat_map(|i| (i + 1..n).map(move |j| i * n + j));
+        let mut gaps: Vec<f64> = pairs.map(|k| (distances2[k] - t).abs() / distances2[k].max(t).max(f64::MIN_POSITIVE)).collect();
+        gaps.sort_unstable_by(f64::total_cmp);
+        // The first is the deciding pair's own.
+        let margin = gaps.get(1).copied();
         Solution { margin, ..Solution::mean_of(&found.rows, gram.n()) }
     }
 }

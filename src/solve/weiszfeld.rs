@@ -13,59 +13,75 @@ pub const ROUNDS: usize = 20_000;
 /// and an absolute test would stop before it has settled.
 pub const TOLERANCE: f64 = 1e-11;
 
-/// Rows whose squared distance to a line is below this fraction of the squared extent are on the line: distances summed
-/// in f32 resolve no less.
+/// A row is on a line when its squared distance to it is below this fraction of its squared distance to the middle: what
+/// distances summed in f32 resolve.
 const COLLINEAR: f64 = 1e-6;
 
 /// Weights of the geometric median. Where it is not unique (an even number of rows on a line) the midpoint of the
 /// minimisers.
 pub fn geometric_median(gram: &Gram) -> Solution {
-    let n = gram.n();
     let d2 = gram.distances2();
-    if let Some(weights) = middle_of_line(&d2, n).or_else(|| median_at_row(gram, &d2)) {
+    let central = by_centrality(gram, &d2);
+    if let Some(weights) = middle_of_line(gram, &d2, &central).or_else(|| median_at_row(gram, &d2, &central)) {
         return Solution { weights, iterations: Some(0), residual: Some(0.0), converged: true, ..Solution::default() };
     }
     iterate(gram, &d2)
 }
 
-/// An even number of rows on a line: half a weight on each of the two middle rows.
-fn middle_of_line(d2: &[f64], n: usize) -> Option<Vec<f64>> {
+/// Rows from the most central to the least: by Σ_j (‖x_k − x_j‖ − ‖c − x_j‖), which orders them as their sums of distances do
+/// but does not drown in the distance of a far row.
+fn by_centrality(gram: &Gram, d2: &[f64]) -> Vec<usize> {
+    let n = gram.n();
+    let excess = |k: usize, j: usize| {
+        let sum = d2[k * n + j].sqrt() + gram.at(j, j).sqrt();
+        if sum > 0.0 { (gram.at(k, k) - 2.0 * gram.at(k, j)) / sum } else { 0.0 }
+    };
+    ascending(&(0..n).map(|k| (0..n).map(|j| excess(k, j)).sum()).collect::<Vec<f64>>())
+}
+
+/// An even number of rows on a line: half a weight on each of the two middle rows. Those are the two most central ones; they are
+/// the answer when all rows are on the line through them, half on each side.
+fn middle_of_line(gram: &Gram, d2: &[f64], central: &[usize]) -> Option<Vec<f64>> {
+    let n = gram.n();
     if n % 2 == 1 {
         return None;
     }
-    let a = (0..n).max_by(|&i, &j| d2[i].total_cmp(&d2[j]))?;
-    let b = (0..n).max_by(|&i, &j| d2[a * n + i].total_cmp(&d2[a * n + j]))?;
-    let extent2 = d2[a * n + b];
-    // Position along the line from a (0) to b (1), and what is left of the distance to a.
-    let along: Vec<f64> = (0..n).map(|i| 0.5 * (1.0 + (d2[a * n + i] - d2[b * n + i]) / extent2)).collect();
-    if extent2 > 0.0 && (0..n).any(|i| d2[a * n + i] / extent2 - along[i] * along[i] > COLLINEAR) {
+    let a = *central.first()?;
+    let b = *central.iter().find(|&&b| d2[a * n + b] > 0.0)?;
+    let length = d2[a * n + b].sqrt();
+    let halves = |i: usize| 0.5 * (gram.at(i, a) + gram.at(i, b));
+    let middle2 = 0.5 * (halves(a) + halves(b));
+    let mut right = 0;
+    for i in 0..n {
+        // From the middle m of a and b: ‖x_i − m‖² and the position along the line.
+        let r2 = gram.at(i, i) - 2.0 * halves(i) + middle2;
+        let along = (gram.at(i, b) - gram.at(i, a) - 0.5 * (gram.at(b, b) - gram.at(a, a))) / length;
+        if r2 - along * along > COLLINEAR * r2 {
+            return None;
+        }
+        right += usize::from(along > 0.0);
+    }
+    if 2 * right != n {
         return None;
     }
-    let order = if extent2 > 0.0 { ascending(&along) } else { (0..n).collect() };
-    let (lower, upper) = (order[n / 2 - 1], order[n / 2]);
     let mut weights = vec![0.0; n];
-    if d2[lower * n + upper] == 0.0 {
-        weights[lower.min(upper)] = 1.0;
-    } else {
-        weights[lower] = 0.5;
-        weights[upper] = 0.5;
-    }
+    weights[a] = 0.5;
+    weights[b] = 0.5;
     Some(weights)
 }
 
 /// The median is a row when the unit pulls of the others on it, ‖Σ (x_i − x_k)/‖x_i − x_k‖‖, do not exceed the number of rows
-/// that coincide with it. Only the row of least sum of distances can be it.
-fn median_at_row(gram: &Gram, d2: &[f64]) -> Option<Vec<f64>> {
+/// that coincide with it. Only the most central row can be it.
+fn median_at_row(gram: &Gram, d2: &[f64], central: &[usize]) -> Option<Vec<f64>> {
     let n = gram.n();
-    let sums: Vec<f64> = d2.chunks(n).map(|row| row.iter().map(|d2| d2.sqrt()).sum()).collect();
-    let k = *ascending(&sums).first()?;
+    let k = *central.first()?;
     let others: Vec<usize> = (0..n).filter(|&i| d2[k * n + i] > 0.0).collect();
     let inverse: Vec<f64> = others.iter().map(|&i| 1.0 / d2[k * n + i].sqrt()).collect();
     let mut pull2 = 0.0;
     for (a, &i) in others.iter().enumerate() {
-        // ⟨x_i − x_k, x_j − x_k⟩ from the three sides of the triangle.
-        let row = others.iter().enumerate().map(|(b, &j)| 0.5 * (d2[k * n + i] + d2[k * n + j] - d2[i * n + j]) * inverse[b]);
-        pull2 += inverse[a] * row.sum::<f64>();
+        // ⟨x_i − x_k, x_j − x_k⟩.
+        let product = |j: usize| gram.at(i, j) - gram.at(i, k) - gram.at(j, k) + gram.at(k, k);
+        pull2 += inverse[a] * others.iter().zip(&inverse).map(|(&j, r)| product(j) * r).sum::<f64>();
     }
     let here = (n - others.len()) as f64;
     if pull2 > here * here {

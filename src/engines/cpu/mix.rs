@@ -65,7 +65,6 @@ fn propagate(values: impl Iterator<Item = f32>, y: &mut f32) {
 /// Weiszfeld's iteration: each round forms z = c + Σ w_i (x_i − c) and Σ_k (s_i(x_ik − z_k))² in one read.
 pub(crate) fn weiszfeld(rows: &[&[f32]], centre: &[f32], scales: &[f32], how: Weiszfeld) -> Weiszfelds {
     let m = rows.len();
-    // In units of the scaled rows: w_i / s_i.
     let mut state = Weiszfelds::start(scales);
     while state.rounds < how.rounds && state.residual > how.tolerance {
         let zero = || (vec![ExactSum::default(); m], vec![0u32; m]);
@@ -84,7 +83,7 @@ pub(crate) fn weiszfeld(rows: &[&[f32]], centre: &[f32], scales: &[f32], how: We
                         largest[i] = largest[i].max(top);
                     }
                     for i in 0..m {
-                        squares(&rows[i][at..end], centre, scales[i], &z, &mut lanes[i]);
+                        squares(&rows[i][at..end], centre, (scales[i], state.shrinks[i]), &z, &mut lanes[i]);
                     }
                 }
                 sums.iter_mut().zip(&lanes).for_each(|(s, l)| s.add(tree_sum(l)));
@@ -97,7 +96,7 @@ pub(crate) fn weiszfeld(rows: &[&[f32]], centre: &[f32], scales: &[f32], how: We
             });
         let squares: Vec<f64> = sums.iter().map(ExactSum::value).collect();
         state.largest = largest;
-        weiszfeld_step(&mut state, &squares, scales);
+        weiszfeld_step(&mut state, &squares);
     }
     state
 }
@@ -114,9 +113,9 @@ simd! {
 }
 
 simd! {
-    fn squares(row: &[f32], centre: &[f32], scale: f32, z: &[f32; WIDTH], lanes: &mut [f32; WIDTH]) {
+    fn squares(row: &[f32], centre: &[f32], (scale, shrink): (f32, f32), z: &[f32; WIDTH], lanes: &mut [f32; WIDTH]) {
         for (((l, x), c), z) in lanes.iter_mut().zip(row).zip(centre).zip(z) {
-            let r = (scale * x - scale * c) - scale * z;
+            let r = (scale * x - scale * c) - shrink * z;
             *l += r * r;
         }
     }

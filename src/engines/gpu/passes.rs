@@ -216,7 +216,9 @@ impl Passes for GpuPasses<'_> {
         let mut state = Weiszfelds::start(scales);
         let start = [0, 0, f32::INFINITY.to_bits(), 0].into_iter().chain(state.scaled_weights.iter().map(|w| w.to_bits()));
         let on_device = self.table(Use::Storage, &start.collect::<Vec<u32>>());
-        let table = self.table(Use::Storage, &RowEntry::scaled(rows, scales));
+        let entries = RowEntry::scaled(rows, scales).into_iter().zip(&state.shrinks);
+        let entries: Vec<RowEntry> = entries.map(|(entry, &weight)| RowEntry { weight, ..entry }).collect();
+        let table = self.table(Use::Storage, &entries);
         let notes = self.table(Use::Storage, &vec![0u32; m]);
         let blocks: usize = self.source.layout().chunks().map(|c| c.blocks()).sum();
         let sums = device.buffer(Use::Storage, 16 * (blocks * quads(m)) as u64);
@@ -240,12 +242,15 @@ impl Passes for GpuPasses<'_> {
         let step = device.bind(Kernel::WeiszfeldStep, &[(1, &table), (2, &step_params), (3, &sums), (5, &on_device)]);
 
         // Slabs that stay are bound once, and many rounds go in one submission.
-        let mut bound = Vec::new();
+        let (mut bound, mut held) = (Vec::new(), Vec::new());
         if self.source.stays() {
             let mut before = 0;
             for chunk in self.source.layout().chunks() {
                 let slab = self.source.slab(&device, &chunk, rows, &mut self.traffic);
-                bound.push((bind(&params(&chunk, before), &slab), groups(chunk.blocks())));
+                let params = params(&chunk, before);
+                bound.push((bind(&params, &slab), groups(chunk.blocks())));
+                // A buffer that is dropped may be filled anew before the work that reads it is submitted.
+                held.push((params, slab));
                 before += chunk.blocks();
             }
         }
@@ -281,7 +286,7 @@ impl Passes for GpuPasses<'_> {
         }
         state.residual = f64::from(f32::from_bits(header[2]));
         state.scaled_weights = header[4..].iter().map(|&bits| f32::from_bits(bits)).collect();
-        state.weights = state.scaled_weights.iter().zip(scales).map(|(w, s)| f64::from(*w) * f64::from(*s)).collect();
+        state.weights = state.scaled_weights.iter().zip(&state.shrinks).map(|(w, q)| f64::from(*w) * f64::from(*q)).collect();
         let total: f64 = state.weights.iter().sum();
         state.weights.iter_mut().for_each(|w| *w /= total);
         state.largest = self.read_table(&notes, m).await?;
