@@ -13,8 +13,8 @@ pub const ROUNDS: usize = 20_000;
 /// and an absolute test would stop before it has settled.
 pub const TOLERANCE: f64 = 1e-11;
 
-/// A row is on a line when its squared distance to it is below this fraction of its squared distance to the middle: what
-/// distances summed in f32 resolve.
+/// A row is on a line when its squared distance to it is below this fraction of its squared distances to the middle and to the
+/// centre of the inner products: sums in f32 resolve no less.
 const COLLINEAR: f64 = 1e-6;
 
 /// Weights of the geometric median. Where it is not unique (an even number of rows on a line) the midpoint of the
@@ -39,34 +39,34 @@ fn by_centrality(gram: &Gram, d2: &[f64]) -> Vec<usize> {
     ascending(&(0..n).map(|k| (0..n).map(|j| excess(k, j)).sum()).collect::<Vec<f64>>())
 }
 
-/// An even number of rows on a line: half a weight on each of the two middle rows. Those are the two most central ones; they are
-/// the answer when all rows are on the line through them, half on each side.
+/// An even number of rows on a line: half a weight on each of the two middle rows. Positions are measured from the most central
+/// row towards the farthest one, which gives the direction best.
 fn middle_of_line(gram: &Gram, d2: &[f64], central: &[usize]) -> Option<Vec<f64>> {
     let n = gram.n();
     if n % 2 == 1 {
         return None;
     }
     let a = *central.first()?;
-    let b = *central.iter().find(|&&b| d2[a * n + b] > 0.0)?;
+    let b = *ascending(&d2[a * n..(a + 1) * n]).last()?;
     let length = d2[a * n + b].sqrt();
-    let halves = |i: usize| 0.5 * (gram.at(i, a) + gram.at(i, b));
-    let middle2 = 0.5 * (halves(a) + halves(b));
-    let mut right = 0;
-    for i in 0..n {
-        // From the middle m of a and b: ‖x_i − m‖² and the position along the line.
-        let r2 = gram.at(i, i) - 2.0 * halves(i) + middle2;
-        let along = (gram.at(i, b) - gram.at(i, a) - 0.5 * (gram.at(b, b) - gram.at(a, a))) / length;
-        if r2 - along * along > COLLINEAR * r2 {
-            return None;
-        }
-        right += usize::from(along > 0.0);
-    }
-    if 2 * right != n {
+    if length == 0.0 {
         return None;
     }
+    let along = |i: usize| (gram.at(i, b) - gram.at(i, a) - gram.at(a, b) + gram.at(a, a)) / length;
+    let along: Vec<f64> = (0..n).map(along).collect();
+    let off = |i: usize| d2[a * n + i] - along[i] * along[i] > COLLINEAR * (d2[a * n + i] + gram.at(i, i) + gram.at(a, a));
+    if (0..n).any(off) {
+        return None;
+    }
+    let order = ascending(&along);
+    let (lower, upper) = (order[n / 2 - 1], order[n / 2]);
     let mut weights = vec![0.0; n];
-    weights[a] = 0.5;
-    weights[b] = 0.5;
+    if d2[lower * n + upper] == 0.0 {
+        weights[lower.min(upper)] = 1.0;
+    } else {
+        weights[lower] = 0.5;
+        weights[upper] = 0.5;
+    }
     Some(weights)
 }
 
