@@ -104,6 +104,12 @@ impl Device {
         Error::Device { device: self.info.name.clone(), reason: reason.into() }
     }
 
+    /// Loses the device, as a driver may at any time.
+    #[cfg(test)]
+    pub(crate) fn lose(&self) {
+        self.device.destroy();
+    }
+
     /// The error of the device, if it had one.
     pub(crate) fn check(&self) -> Result<()> {
         let reason = locked(&self.lost).clone().or_else(|| locked(&self.failure).take());

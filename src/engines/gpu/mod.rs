@@ -95,3 +95,36 @@ impl GpuEngine {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Engine, Kind};
+    use crate::rules::all;
+
+    fn open() -> GpuEngine {
+        let named = std::env::var("RESAM_TEST_DEVICE").ok();
+        let real = pollster::block_on(adapters()).iter().any(|a| a.real);
+        let adapter = named.or_else(|| (!real).then(|| "lavapipe".into())).filter(|name| name != "gpu");
+        let engine = pollster::block_on(GpuEngine::new(GpuOptions { adapter, ..GpuOptions::default() }));
+        engine.expect("a Vulkan adapter; Mesa's software one is in the package mesa-vulkan-drivers")
+    }
+
+    #[test]
+    fn a_lost_device_is_an_error_and_a_new_engine_works() {
+        let values: Vec<f32> = (0..50).map(|i| (i * i % 17) as f32).collect();
+        let rows = Rows::from_slice(&values, 5, 10).unwrap();
+        let engine = open();
+        let loaded = pollster::block_on(engine.load(&rows)).unwrap();
+        engine.device.lose();
+        assert!(matches!(pollster::block_on(loaded.read()), Err(Error::Device { .. })));
+        let lost = Engine::from(Kind::Gpu(engine));
+        let fresh = Engine::from(Kind::Gpu(open()));
+        for rule in all() {
+            // Krum on few columns only copies a row that is in host memory: nothing to lose.
+            let result = lost.aggregate_blocking(&*rule, &rows, 1);
+            assert!(matches!(result, Err(Error::Device { .. })) || rule.name() == "krum", "{}: {result:?}", rule.name());
+            assert!(fresh.aggregate_blocking(&*rule, &rows, 1).is_ok());
+        }
+    }
+}
