@@ -818,6 +818,17 @@ mod tests {
         }
     }
 
+    /// The optimality certificate at sizes that cannot be enumerated: the subset has the diameter, and plain branching finds no
+    /// cover one distance below.
+    #[test]
+    fn certificates_of_many_rows() {
+        for name in FAMILIES {
+            for (n, f) in [(64, 12), (101, 10), (128, 12)] {
+                certify(&family(name, 1, n, f), n, n - f, true);
+            }
+        }
+    }
+
     /// Each rule alone, on graphs too small to need it, against every cover.
     #[test]
     fn rules_lose_nothing() {
