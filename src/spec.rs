@@ -86,6 +86,17 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Whatever the text, it is a specification that prints back to itself or a clear refusal.
+        #[test]
+        fn any_text_is_read_or_refused(text in "[a-z_]{0,12}|(krum|median|multi_krum|geometric_median)[:+,=a-z0-9-]{0,20}|\\PC{0,20}") {
+            if let Ok(spec) = text.parse::<Spec>() {
+                let again: Spec = spec.rule().spec().parse().expect("what a rule prints");
+                proptest::prop_assert_eq!(again.rule().spec(), spec.rule().spec());
+            }
+        }
+    }
+
     #[test]
     fn bad_specifications_say_what_is_wrong() {
         for (text, part) in [

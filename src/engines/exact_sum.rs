@@ -77,6 +77,18 @@ mod tests {
         assert!(s.value().is_nan());
     }
 
+    proptest::proptest! {
+        /// Terms with few bits and close exponents add up exactly in f64 as well.
+        #[test]
+        fn sums_that_f64_holds_are_the_same(terms in proptest::collection::vec(-1_000_000i32..1_000_000, 0..200), scale in -60i32..60) {
+            let unit = 2f32.powi(scale);
+            let mut sum = ExactSum::default();
+            terms.iter().for_each(|t| sum.add(*t as f32 * unit));
+            let expected = terms.iter().map(|t| i64::from(*t)).sum::<i64>() as f64 * f64::from(unit);
+            proptest::prop_assert_eq!(sum.value(), expected);
+        }
+    }
+
     #[test]
     fn any_order_gives_the_same_bits() {
         let mut random = fastrand::Rng::with_seed(3);
