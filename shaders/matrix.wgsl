@@ -13,7 +13,8 @@ struct Row {
     scale: f32,
     // Weight of the scaled row in a sum; in the Weiszfeld kernels its scale relative to the largest one.
     weight: f32,
-    padding: u32,
+    // What rounding took from the weight.
+    weight_low: f32,
 }
 
 struct Params {

@@ -42,18 +42,24 @@ pub(crate) struct Traffic {
     pub(crate) downloaded: u64,
 }
 
-/// One row of a weighted sum, w·x = weight · (scale·x): the power of two keeps a weight of 1e-60 within f32's range.
+/// One row of a weighted sum. Where sums are in f32, w·x = (weight + weight_low) · (scale·x): the power of two keeps a weight of
+/// 1e-60 within f32's range.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Term {
     pub(crate) row: usize,
+    /// w.
+    pub(crate) exact: f64,
     pub(crate) weight: f32,
+    pub(crate) weight_low: f32,
     pub(crate) scale: f32,
 }
 
 impl Term {
     pub(crate) fn new(row: usize, weight: f64) -> Self {
         let small = (-60 - weight.abs().log2().floor().max(-1000.0) as i32).clamp(0, 126);
-        Self { row, weight: (weight * 2f64.powi(small)) as f32, scale: 2f32.powi(-small) }
+        let scaled = weight * 2f64.powi(small);
+        let high = scaled as f32;
+        Self { row, exact: weight, weight: high, weight_low: (scaled - f64::from(high)) as f32, scale: 2f32.powi(-small) }
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn mix(terms: &[(&[f32], Term)], centre: &[f32], out: &mut [f32]) -> 
             let mut sums = [0.0; WIDTH];
             let mut any = false;
             for ((row, term), flag) in terms.iter().zip(&mut *flags) {
-                let bad = accumulate(&row[at..at + out.len()], centre, term, &mut sums) >= EXPONENT;
+                let bad = accumulate(&row[at..at + out.len()], centre, term.exact, &mut sums) >= EXPONENT;
                 *flag |= bad;
                 any |= bad;
             }
@@ -33,23 +33,22 @@ pub(crate) fn mix(terms: &[(&[f32], Term)], centre: &[f32], out: &mut [f32]) -> 
 }
 
 simd! {
-    /// sums += w (s·x − s·c)/2; the largest |x| as bits. At half scale no difference of two finite values overflows.
-    fn accumulate(row: &[f32], centre: &[f32], term: &Term, sums: &mut [f32; WIDTH]) -> u32 {
-        let (half, w) = (0.5 * term.scale, term.weight);
+    /// sums += w (x − c) in f64, where nothing overflows and far rows may cancel; the largest |x| as bits.
+    fn accumulate(row: &[f32], centre: &[f32], weight: f64, sums: &mut [f64; WIDTH]) -> u32 {
         let mut largest = 0;
         for ((s, x), c) in sums.iter_mut().zip(row).zip(centre) {
             largest = largest.max(magnitude(x.to_bits()));
-            *s += w * (half * x - half * c);
+            *s += weight * (f64::from(*x) - f64::from(*c));
         }
         largest
     }
 }
 
 simd! {
-    /// y = 2(c/2 + sum), kept within the finite values.
-    fn finish(centre: &[f32], sums: &[f32; WIDTH], out: &mut [f32]) {
+    /// y = c + sum, kept within the finite values.
+    fn finish(centre: &[f32], sums: &[f64; WIDTH], out: &mut [f32]) {
         for ((y, c), s) in out.iter_mut().zip(centre).zip(sums) {
-            *y = 2.0 * (0.5 * c + s).clamp(-0.5 * f32::MAX, 0.5 * f32::MAX);
+            *y = (f64::from(*c) + s).clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
         }
     }
 }

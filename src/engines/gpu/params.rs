@@ -9,7 +9,7 @@ pub(crate) struct RowEntry {
     pub(crate) index: u32,
     pub(crate) scale: f32,
     pub(crate) weight: f32,
-    pub(crate) padding: u32,
+    pub(crate) weight_low: f32,
 }
 
 impl RowEntry {
@@ -18,7 +18,7 @@ impl RowEntry {
     }
 
     pub(crate) fn scaled(rows: &[usize], scales: &[f32]) -> Vec<Self> {
-        rows.iter().zip(scales).map(|(&i, &scale)| Self { index: i as u32, scale, weight: 0.0, padding: 0 }).collect()
+        rows.iter().zip(scales).map(|(&i, &scale)| Self { index: i as u32, scale, weight: 0.0, weight_low: 0.0 }).collect()
     }
 }
 

@@ -184,8 +184,10 @@ impl Passes for GpuPasses<'_> {
 
     async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut [f32]) -> Result<Vec<usize>> {
         let wanted: Vec<usize> = terms.iter().map(|t| t.row).collect();
-        let table: Vec<RowEntry> =
-            terms.iter().map(|t| RowEntry { index: t.row as u32, scale: t.scale, weight: t.weight, padding: 0 }).collect();
+        let table: Vec<RowEntry> = terms
+            .iter()
+            .map(|t| RowEntry { index: t.row as u32, scale: t.scale, weight: t.weight, weight_low: t.weight_low })
+            .collect();
         self.columns(Kernel::Mix, &wanted, &table, centre as u32, out).await
     }
 

@@ -248,8 +248,12 @@ mod tests {
         use crate::engines::gpu::params::{Params, RowEntry};
         use std::mem::{offset_of, size_of};
         let module = parsed(Kernel::Mix);
-        let rows =
-            [offset_of!(RowEntry, index), offset_of!(RowEntry, scale), offset_of!(RowEntry, weight), offset_of!(RowEntry, padding)];
+        let rows = [
+            offset_of!(RowEntry, index),
+            offset_of!(RowEntry, scale),
+            offset_of!(RowEntry, weight),
+            offset_of!(RowEntry, weight_low),
+        ];
         assert_eq!(layout(&module, "Row"), (rows.map(|o| o as u32).to_vec(), size_of::<RowEntry>() as u32));
         let params = [
             offset_of!(Params, columns),
