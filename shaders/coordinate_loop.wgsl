@@ -1,36 +1,8 @@
-// Body of the coordinate kernel for many rows: a whole odd-even merge sort over a private array.
+// Body of the coordinate kernel for many rows: they are sorted in a private array.
 //
 // N, FROM, TO, KEEP, SIGNS, BY_ROW, MIXING and DIAGNOSE are constants that the host writes before this text, and `ordered`, the key of
 // one of the N values. KEEP is 0 for a mean of ranks FROM..TO, else the number of values nearest the mean of those ranks; BY_ROW leaves
 // ties to the order of rows.
-
-fn sort(k: ptr<function, array<i32, N>>) {
-    var top = 1u;
-    while top < N {
-        top *= 2u;
-    }
-    for (var p = top / 2u; p > 0u; p /= 2u) {
-        var q = top / 2u;
-        var r = 0u;
-        var d = p;
-        loop {
-            for (var i = 0u; i + d < N; i++) {
-                if (i & p) == r {
-                    let low = (*k)[i];
-                    let high = (*k)[i + d];
-                    (*k)[i] = min(low, high);
-                    (*k)[i + d] = max(low, high);
-                }
-            }
-            if q == p {
-                break;
-            }
-            d = q - p;
-            q /= 2u;
-            r = p;
-        }
-    }
-}
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -1,17 +1,76 @@
 // Inner products of all pairs of rows over one block of columns, g_ij = sum_k s_i (x_ik - c_k) s_j (x_jk - c_k), summed in f32
-// over at most BLOCK columns; the host adds the blocks exactly.
+// over at most BLOCK columns; the host adds the blocks exactly. In one frame (params.centre, scale), or in the same read in a second
+// one (params.anchor, weight).
 //
 // One group a block of columns (and a slice of the pairs, group.z, when there are more than 256 squares of 4 x 4 pairs). Each
 // invocation owns one square and every LANES-th column of the tile.
 //
-// sums     for each block the upper triangle, row by row
+// sums     for each block and frame the upper triangle, row by row
 
 // Squares of 4 x 4 pairs: QUADS (QUADS + 1) / 2.
 override SQUARES: u32 = 1u;
 // Invocations that share a square: THREADS / SQUARES, at least 1.
 override LANES: u32 = 1u;
+// 1 or 2.
+override FRAMES: u32 = 1u;
 
 @group(0) @binding(3) var<storage, read_write> sums: array<f32>;
+
+// Sums of a square, row by row.
+struct Square {
+    r0: vec4<f32>,
+    r1: vec4<f32>,
+    r2: vec4<f32>,
+    r3: vec4<f32>,
+}
+
+// Adds the products of the tile's columns share, share + LANES, ... to the square at (a, b).
+fn multiplied(before: Square, a: u32, b: u32, share: u32) -> Square {
+    var sum = before;
+    for (var k = share; k < WIDTH; k += LANES) {
+        let u = tile[k * QUADS + a];
+        let v = tile[k * QUADS + b];
+        sum.r0 += u.x * v;
+        sum.r1 += u.y * v;
+        sum.r2 += u.z * v;
+        sum.r3 += u.w * v;
+    }
+    return sum;
+}
+
+// Adds the shares of every square in order, in the tile's memory, and writes the upper triangle at `first`. All invocations call it.
+fn finish(share_of: Square, a: u32, b: u32, local: u32, share: u32, works: bool, first: u32) {
+    var sum = share_of;
+    let at = local * 4u;
+    for (var turn = 0u; turn < LANES; turn++) {
+        if works && share == turn {
+            if turn > 0u {
+                sum.r0 += tile[at];
+                sum.r1 += tile[at + 1u];
+                sum.r2 += tile[at + 2u];
+                sum.r3 += tile[at + 3u];
+            }
+            tile[at] = sum.r0;
+            tile[at + 1u] = sum.r1;
+            tile[at + 2u] = sum.r2;
+            tile[at + 3u] = sum.r3;
+        }
+        workgroupBarrier();
+    }
+    if works && share == LANES - 1u {
+        let m = params.rows;
+        for (var r = 0u; r < 4u; r++) {
+            for (var c = 0u; c < 4u; c++) {
+                let i = 4u * a + r;
+                let j = 4u * b + c;
+                if i <= j && j < m {
+                    sums[first + i * m - i * (i + 1u) / 2u + j] = tile[at + r][c];
+                }
+            }
+        }
+    }
+    workgroupBarrier();
+}
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -35,55 +94,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     let b = min(a + left, QUADS - 1u);
 
-    var s0 = vec4<f32>();
-    var s1 = vec4<f32>();
-    var s2 = vec4<f32>();
-    var s3 = vec4<f32>();
+    var central = Square();
+    var anchored = Square();
     for (var at = begin; at < end; at += WIDTH) {
-        load_tile(at, end, lane);
+        load_tile(at, end, lane, false);
         if works {
-            for (var k = share; k < WIDTH; k += LANES) {
-                let u = tile[k * QUADS + a];
-                let v = tile[k * QUADS + b];
-                s0 += u.x * v;
-                s1 += u.y * v;
-                s2 += u.z * v;
-                s3 += u.w * v;
-            }
+            central = multiplied(central, a, b, share);
         }
         workgroupBarrier();
+        if FRAMES > 1u {
+            load_tile(at, end, lane, true);
+            if works {
+                anchored = multiplied(anchored, a, b, share);
+            }
+            workgroupBarrier();
+        }
     }
     note_largest(lane);
 
-    // The shares of a square are added in order, in the tile's memory.
-    for (var turn = 0u; turn < LANES; turn++) {
-        if works && share == turn {
-            let at = local * 4u;
-            if turn > 0u {
-                s0 += tile[at];
-                s1 += tile[at + 1u];
-                s2 += tile[at + 2u];
-                s3 += tile[at + 3u];
-            }
-            tile[at] = s0;
-            tile[at + 1u] = s1;
-            tile[at + 2u] = s2;
-            tile[at + 3u] = s3;
-        }
-        workgroupBarrier();
-    }
-    if !works || share != LANES - 1u {
-        return;
-    }
-    let m = params.rows;
-    let first = params.first + block * (m * (m + 1u) / 2u);
-    for (var r = 0u; r < 4u; r++) {
-        for (var c = 0u; c < 4u; c++) {
-            let i = 4u * a + r;
-            let j = 4u * b + c;
-            if i <= j && j < m {
-                sums[first + i * m - i * (i + 1u) / 2u + j] = tile[local * 4u + r][c];
-            }
-        }
+    let pairs = params.rows * (params.rows + 1u) / 2u;
+    let first = params.first + block * FRAMES * pairs;
+    finish(central, a, b, local, share, works, first);
+    if FRAMES > 1u {
+        finish(anchored, a, b, local, share, works, first + pairs);
     }
 }

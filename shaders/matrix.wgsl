@@ -12,7 +12,8 @@ struct Row {
     index: u32,
     // A power of two that brings the row into the range of f32 squares.
     scale: f32,
-    // Weight of the scaled row in a sum; in the Weiszfeld kernels its scale relative to the largest one.
+    // Weight of the scaled row in a sum; in the Weiszfeld kernels its scale relative to the largest one, in the Gram kernel its scale
+    // about the anchor.
     weight: f32,
     // What rounding took from the weight.
     weight_low: f32,
@@ -37,6 +38,8 @@ struct Params {
     tolerance: f32,
     // The first so many rows vote for the median that others are centred on.
     voters: u32,
+    // Row that others are centred on a second time.
+    anchor: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<u32>;

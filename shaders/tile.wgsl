@@ -40,17 +40,19 @@ fn ranked(rank: u32, column: u32) -> f32 {
     return value(bitcast<i32>(found ^ 0x80000000u));
 }
 
-// Loads the tile of columns at .. at + WIDTH, of which those up to `end` exist. All invocations call it.
-fn load_tile(at: u32, end: u32, lane: u32) {
+// Loads the tile of columns at .. at + WIDTH, of which those up to `end` exist, about params.centre at the rows' scales, or about
+// params.anchor at those they have about it. All invocations call it.
+fn load_tile(at: u32, end: u32, lane: u32, anchored: bool) {
+    let about = select(params.centre, params.anchor, anchored);
     if lane < WIDTH && at + lane < end {
-        if params.centre == MEDIAN {
+        if about == MEDIAN {
             let low = ranked((params.voters - 1u) / 2u, at + lane);
             centres[lane] = vec2(low, low);
             if params.voters % 2u == 0u {
                 centres[lane].y = ranked(params.voters / 2u, at + lane);
             }
         } else {
-            let centre = bitcast<f32>(bits_at(params.centre, at + lane));
+            let centre = bitcast<f32>(bits_at(about, at + lane));
             centres[lane] = vec2(centre, centre);
         }
     }
@@ -69,7 +71,7 @@ fn load_tile(at: u32, end: u32, lane: u32) {
                     }
                     // Scaled first: the difference of two huge values would overflow. The midpoint is taken of the differences,
                     // where it is rounded to their size.
-                    let s = rows[i].scale;
+                    let s = select(rows[i].scale, rows[i].weight, anchored);
                     let v = bitcast<f32>(bits) * s;
                     values[j] = 0.5 * (v - centres[k].x * s) + 0.5 * (v - centres[k].y * s);
                 }

@@ -33,7 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     var total = vec4<f32>();
     for (var at = begin; at < end; at += WIDTH) {
-        load_tile(at, end, lane);
+        load_tile(at, end, lane, false);
         if lane < WIDTH {
             var sum = 0.0;
             for (var i = 0u; i < params.rows; i++) {

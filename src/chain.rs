@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// kernel. There is no n × d temporary.
 ///
 /// - Hostile input: rows with NaN or infinite values are left out before the first stage, as (n−k, f−k).
-/// - Cost: two reads of the data at most (four or five for Aksel).
+/// - Cost: two reads of the data at most (three for Aksel).
 ///
 /// ```
 /// use resam::{Engine, Rows, Spec};

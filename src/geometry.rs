@@ -100,6 +100,9 @@ pub struct Geometry {
     pub origin: Option<usize>,
     /// Where the given row stands in `all`.
     pub given: Option<usize>,
+    /// Like `all`, but centred on a virtual row (the origin, else the given row) instead of a central row: rows that are near to that one,
+    /// or are shortened towards it, are seen clearly from there alone. `None` where `all` is so centred, or no such row was wanted.
+    pub anchored: Option<Gram>,
     /// For each row, or each row that the solver mixes, its squared distance to the coordinate-wise median; empty where not wanted.
     pub to_median: Vec<f64>,
     /// Like `all`, over the random columns of each round.
@@ -111,7 +114,16 @@ pub struct Geometry {
 impl Geometry {
     /// Of rows alone.
     pub fn new(gram: Gram) -> Self {
-        Self { all: gram.clone(), gram, origin: None, given: None, to_median: Vec::new(), samples: Vec::new(), signs: Vec::new() }
+        Self {
+            all: gram.clone(),
+            gram,
+            origin: None,
+            given: None,
+            anchored: None,
+            to_median: Vec::new(),
+            samples: Vec::new(),
+            signs: Vec::new(),
+        }
     }
 
     /// The geometry of nothing but n rows: for solvers that want nothing.
@@ -124,14 +136,26 @@ impl Geometry {
         self.gram.n()
     }
 
+    /// Inner products as seen from the virtual rows.
+    pub(crate) fn about_virtual(&self) -> &Gram {
+        self.anchored.as_ref().unwrap_or(&self.all)
+    }
+
     /// Norms of the rows; zeros where no origin was wanted.
     pub fn norms(&self) -> Vec<f64> {
-        (0..self.n()).map(|i| self.origin.map_or(0.0, |o| self.all.distance2(i, o).sqrt())).collect()
+        (0..self.n()).map(|i| self.origin.map_or(0.0, |o| self.about_virtual().distance2(i, o).sqrt())).collect()
+    }
+
+    /// ‖x_i − Σ_j w_j x_j‖² for the n rows; the weights are those of the rows and, behind them, of the virtual ones.
+    pub fn distances2_to(&self, w: &[f64]) -> Vec<f64> {
+        let mut distances2 = self.about_virtual().distances2_to(w);
+        distances2.truncate(self.n());
+        distances2
     }
 
     /// The cosine of the angle between two rows, from the origin.
     pub fn cosine(&self, i: usize, j: usize) -> f64 {
-        let (all, norms) = (&self.all, |i| self.origin.map_or(0.0, |o| self.all.distance2(i, o).sqrt()));
+        let (all, norms) = (self.about_virtual(), |i| self.origin.map_or(0.0, |o| self.about_virtual().distance2(i, o).sqrt()));
         let product = self.origin.map_or(0.0, |o| all.at(i, j) - all.at(i, o) - all.at(j, o) + all.at(o, o));
         product / norms(i) / norms(j)
     }
@@ -141,8 +165,12 @@ impl Geometry {
     pub fn mixed(&self, mixing: &Mixing) -> Self {
         let shift = |at: Option<usize>| at.map(|at| at - self.n() + mixing.rows());
         let whole = mixing.with_virtual(self.n(), self.all.n());
-        let all = whole.gram(&self.all);
+        let anchored = self.anchored.as_ref().map(|gram| whole.gram(gram));
+        // Rows that are shortened towards the origin are best seen from there.
+        let shortened = self.origin.is_some_and(|o| mixing.width() > o && mixing.uses(o));
+        let all = anchored.clone().filter(|_| shortened).unwrap_or_else(|| whole.gram(&self.all));
         Self {
+            anchored,
             gram: all.of_rows(&(0..mixing.rows()).collect::<Vec<_>>()),
             all,
             origin: shift(self.origin),
@@ -287,6 +315,7 @@ mod tests {
             all: gram(&rows),
             origin: Some(4),
             given: Some(5),
+            anchored: None,
             to_median: Vec::new(),
             samples: vec![gram(&rows)],
             signs: Vec::new(),

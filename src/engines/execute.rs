@@ -2,16 +2,16 @@
 //!
 //! An engine offers its [`Passes`]; this module executes a plan with them. It never loops over the data itself.
 
-use super::keys::{EXPONENT, magnitude};
-use super::passes::{Centre, Columns, First, Found, GIVEN, ORIGIN, Passes, Term, Traffic, Weiszfelds};
+use super::keys::EXPONENT;
+use super::pair_sums::Sums;
+use super::passes::{Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Term, Traffic, Weiszfelds};
 use super::pivot::{self, Sample};
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, MedianOf, Mixing, Wants};
-use crate::gram::Gram;
+use crate::gram::{Gram, ascending};
 use crate::plan::{Mix, Plan, Solution, Solve, Stat, Weiszfeld};
 use crate::report::Report;
 use crate::rules::{Cohort, NonFinite, Rule};
-use std::sync::Arc;
 
 /// Settings that hold for every engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,8 +223,8 @@ impl Call<'_> {
             }
         }
         let centre = measured.centre(&mixing);
-        let first = First::Mixed { mixing: &mixing, centre, scales: &measured.scales };
-        self.columns(passes, &measured.all, first, stat, out).await
+        let mixed = Mixed { mixing: &mixing, centre, scales: &measured.scales };
+        self.columns(passes, &measured.all, First::Mixed(mixed), stat, out).await
     }
 
     /// A statistic of each column. Its rows with NaN or infinite values.
@@ -240,7 +240,7 @@ impl Call<'_> {
         let Found { bad, outside } = passes.coordinate(&what, out).await?;
         // Mixed rows are workers' as long as there are as many.
         let workers = match first {
-            First::Mixed { mixing, .. } => self.report.n - self.absent.len() - self.bad.len() == mixing.rows(),
+            First::Mixed(Mixed { mixing, .. }) => self.report.n - self.absent.len() - self.bad.len() == mixing.rows(),
             First::Rows | First::Counted(_) => true,
         };
         if what.diagnose && workers {
@@ -314,11 +314,11 @@ impl Call<'_> {
             () if about_median => Centre::Median { voters: rows.len() },
             () => Centre::Row(rows[p]),
         };
-        let mut scales = pivot::scales_about(&sample.largest, size(centre, &sample.largest));
-        let mut gram = sample.gram;
+        let mut view = View::new(&rows, &virtuals, centre, &sample.largest, size(centre, &sample.largest));
+        let (mut gram, mut anchored) = (sample.gram, sample.anchored);
         if !sample.whole {
-            let sums = passes.gram(&[&rows[..], &virtuals].concat(), centre, &scales).await?;
-            let good: Vec<usize> = (0..scales.len()).filter(|&i| sums.largest[i] < EXPONENT).collect();
+            let sums = passes.gram(&view.rows, &view.frames()).await?;
+            let good: Vec<usize> = (0..view.rows.len()).filter(|&i| sums.largest[i] < EXPONENT).collect();
             let voters = good.iter().filter(|&&i| i < rows.len()).count();
             let centred_well = match centre {
                 Centre::Row(ORIGIN) => true,
@@ -326,34 +326,34 @@ impl Call<'_> {
                 Centre::Median { .. } => voters == rows.len(),
                 Centre::Row(_) => sums.largest[p] < EXPONENT,
             };
-            gram = pivot::unscaled(&sums.products, &scales).of_rows(&good);
-            let least = size(centre, &sums.largest);
-            let fits = |&i: &usize| pivot::fits(sums.largest[i].max(least), scales[i]);
+            let fit = view.fits(&good, &sums.largest, size(centre, &sums.largest));
+            (gram, anchored) = view.products(&sums);
+            gram = gram.of_rows(&good);
+            anchored = anchored.map(|anchored| anchored.of_rows(&good));
             let central = || match centre {
                 Centre::Row(row) if row != ORIGIN => {
                     good.iter().position(|&i| i == p).is_some_and(|p| is_central(&gram, voters, p))
                 }
                 _ => true,
             };
-            let served = centred_well && good.iter().all(fits) && central();
+            let served = centred_well && fit && central();
             rows = good.iter().filter_map(|&i| rows.get(i).copied()).collect();
-            scales = good.iter().map(|&i| scales[i]).collect();
+            view.keep(&good);
             if !rows.is_empty() && !served {
                 self.report.hidden_row = true;
                 if !about_origin {
                     centre = Centre::Median { voters };
                 }
                 let largest: Vec<u32> = good.iter().map(|&i| sums.largest[i]).collect();
-                scales = pivot::scales_about(&largest, size(centre, &largest));
-                let sums = passes.gram(&[&rows[..], &virtuals].concat(), centre, &scales).await?;
-                gram = pivot::unscaled(&sums.products, &scales);
+                view = View::new(&rows, &virtuals, centre, &largest, size(centre, &largest));
+                (gram, anchored) = view.products(&passes.gram(&view.rows, &view.frames()).await?);
             }
         }
         let n = rows.len();
-        let mut all = [&rows[..], &virtuals].concat();
+        let View { rows: mut all, mut scales, .. } = view;
         let place = |row: usize| all.iter().position(|&i| i == row);
         let workers = gram.of_rows(&(0..n).collect::<Vec<_>>());
-        let mut geometry = Geometry { origin: place(ORIGIN), given: place(GIVEN), all: gram, ..Geometry::new(workers) };
+        let mut geometry = Geometry { origin: place(ORIGIN), given: place(GIVEN), anchored, all: gram, ..Geometry::new(workers) };
         if about_median {
             geometry.to_median = (0..n).map(|i| geometry.gram.at(i, i)).collect();
         }
@@ -373,60 +373,31 @@ impl Call<'_> {
             for round in 0..samples.rounds {
                 let columns = samples.of_round(round, passes.d());
                 if columns.len() == passes.d() {
-                    geometry.samples.push(geometry.all.clone());
+                    geometry.samples.push(geometry.about_virtual().clone());
                     continue;
                 }
                 let values = passes.sample(&all, &columns).await?;
-                geometry.samples.push(Sample::new(&rows, &values, columns.len(), true, false).gram);
+                let sample = Sample::new(&rows, &values, columns.len(), true, false);
+                geometry.samples.push(sample.anchored.unwrap_or(sample.gram));
             }
         }
         let pivot = rows.get(pivot::most_central(&geometry.gram)).copied().unwrap_or(0);
         Ok(Measured { rows, scales, all, geometry, pivot, seen: true })
     }
 
-    /// For a solver that wants the median of rows that are mixed first: forms that median, and measures the mixed rows about it. Two
-    /// reads, or three where the origin takes part.
+    /// For a solver that wants the distances of rows that are mixed first to their median: one read.
     async fn about_mixed_median<P: Passes>(&mut self, passes: &mut P, solver: &dyn Solve, measured: Measured) -> Result<Measured> {
         let mixing = solver.mixing_before_median(&measured.geometry)?.padded(measured.all.len());
-        let centre = measured.centre(&mixing);
-        let mut median = vec![0.0; passes.d()];
-        let first = First::Mixed { mixing: &mixing, centre, scales: &measured.scales };
-        let stat = Stat::median(mixing.rows());
-        passes.coordinate(&Columns { rows: &measured.all, first, stat, diagnose: false }, &mut median).await?;
         let mixed = measured.geometry.mixed(&mixing).gram;
-        let to_median = if centre == ORIGIN {
-            // Rows may be far from what they are shortened to: only differences of mixed rows are small. With y_c a central mixed row
-            // and δ = median − y_c: ‖y_i − median‖² = ‖y_i − y_c‖² − 2 Σ_j (W_ij − W_cj) ⟨x_j, δ⟩ + ‖δ‖².
-            let c = pivot::most_central(&mixed);
-            let mut from = vec![0.0; passes.d()];
-            weigh(passes, &measured, mixing.weights(c), &mut from).await?;
-            let delta: Vec<f32> = median.iter().zip(&from).map(|(m, y)| m - y).collect();
-            let size: f64 = delta.iter().map(|v| f64::from(*v).powi(2)).sum();
-            let to_delta = self.products_with(passes, &measured, delta, Centre::Row(ORIGIN)).await?;
-            let products: Vec<f64> = (0..measured.all.len()).map(|j| to_delta.at(j, measured.all.len())).collect();
-            let along = |i: usize| -> f64 {
-                let weights = mixing.weights(i).iter().zip(mixing.weights(c));
-                weights.zip(&products).filter(|((a, b), _)| a != b).map(|((a, b), p)| (a - b) * p).sum()
-            };
-            (0..mixing.rows()).map(|i| (mixed.distance2(i, c) - 2.0 * along(i) + size).max(0.0)).collect()
-        } else {
-            let about = self.products_with(passes, &measured, median, Centre::Row(GIVEN)).await?;
-            let about = mixing.padded(about.n()).gram(&about);
-            (0..about.n()).map(|i| about.at(i, i)).collect()
-        };
+        // The median of m rows is no farther from a central one than √(m/2) times the distance that half of the rows keep.
+        let central = pivot::most_central(&mixed);
+        let distances: Vec<f64> = (0..mixed.n()).map(|i| mixed.distance2(i, central).sqrt()).collect();
+        let half = distances[ascending(&distances)[mixed.n() / 2]];
+        let sizes: Vec<f32> = distances.iter().map(|r| pivot::scale_of(r.max(half))).collect();
+        let how = Mixed { mixing: &mixing, centre: measured.centre(&mixing), scales: &measured.scales };
+        let squares = passes.deviations(&measured.all, how, &sizes).await?;
+        let to_median = squares.iter().zip(&sizes).map(|(square, s)| square / f64::from(*s) / f64::from(*s)).collect();
         Ok(Measured { geometry: Geometry { to_median, ..measured.geometry }, ..measured })
-    }
-
-    /// One read: inner products of all rows and, behind them, of one more.
-    async fn products_with<P: Passes>(&self, passes: &mut P, measured: &Measured, row: Vec<f32>, centre: Centre) -> Result<Gram> {
-        let top = row.iter().map(|v| magnitude(v.to_bits())).max().unwrap_or(0);
-        passes.give(Arc::from(row));
-        let rows = [&measured.all[..], &[GIVEN]].concat();
-        let own = pivot::scales_about(&[top], 0)[0];
-        // Each row at a scale that serves it and the row it is centred on.
-        let about = if centre == Centre::Row(GIVEN) { own } else { f32::INFINITY };
-        let scales: Vec<f32> = measured.scales.iter().chain([&own]).map(|s| s.min(about)).collect();
-        Ok(pivot::unscaled(&passes.gram(&rows, centre, &scales).await?.products, &scales))
     }
 
     /// Weiszfeld's iteration on those of `rows` that are finite; begun again when a row hid from the sample.
@@ -458,6 +429,46 @@ impl Call<'_> {
             p = pivot::middle(&largest);
             scales = pivot::scales_about(&largest, largest[p]);
         }
+    }
+}
+
+/// How rows are seen in a Gram pass: about a centre and, where virtual rows are among them, about the first of those as well.
+struct View {
+    /// Rows of the matrix, then virtual ones.
+    rows: Vec<usize>,
+    centre: Centre,
+    scales: Vec<f32>,
+    /// Position of the first virtual row, and the scales about it.
+    anchor: Option<(usize, Vec<f32>)>,
+}
+
+impl View {
+    /// Of rows with these largest magnitudes, about a centre no larger than `size`.
+    fn new(rows: &[usize], virtuals: &[usize], centre: Centre, largest: &[u32], size: u32) -> Self {
+        let anchor = (!virtuals.is_empty()).then(|| (rows.len(), pivot::scales_about(largest, largest[rows.len()])));
+        Self { rows: [rows, virtuals].concat(), centre, scales: pivot::scales_about(largest, size), anchor }
+    }
+
+    fn frames(&self) -> Vec<Frame<'_>> {
+        let anchor = self.anchor.as_ref().map(|(at, scales)| Frame { centre: Centre::Row(self.rows[*at]), scales });
+        [Frame { centre: self.centre, scales: &self.scales }].into_iter().chain(anchor).collect()
+    }
+
+    fn products(&self, sums: &Sums) -> (Gram, Option<Gram>) {
+        pivot::reconciled(sums, &self.frames().iter().map(|frame| frame.scales).collect::<Vec<_>>())
+    }
+
+    /// Did the scales serve rows of these largest magnitudes, about a centre no larger than `size`?
+    fn fits(&self, rows: &[usize], largest: &[u32], size: u32) -> bool {
+        let fit = |scales: &[f32], size: u32| rows.iter().all(|&i| pivot::fits(largest[i].max(size), scales[i]));
+        fit(&self.scales, size) && self.anchor.as_ref().is_none_or(|(at, scales)| fit(scales, largest[*at]))
+    }
+
+    /// Forgets all rows but those at `places`, and the anchor, whose place they may have changed.
+    fn keep(&mut self, places: &[usize]) {
+        self.rows = places.iter().map(|&i| self.rows[i]).collect();
+        self.scales = places.iter().map(|&i| self.scales[i]).collect();
+        self.anchor = None;
     }
 }
 

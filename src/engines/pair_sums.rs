@@ -5,25 +5,26 @@ use super::exact_sum::ExactSum;
 /// What a Gram pass found of m rows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sums {
-    /// m × m inner products of the scaled, centred rows; NaN where a row is not finite or its squares overflow.
-    pub(crate) products: Vec<f64>,
+    /// For each frame m × m inner products of the scaled, centred rows; NaN where a row is not finite or its squares overflow.
+    pub(crate) products: Vec<Vec<f64>>,
     /// For each row the largest magnitude as bits.
     pub(crate) largest: Vec<u32>,
 }
 
-/// Exact running sums over blocks of columns, for the upper triangle of an m × m matrix.
+/// Exact running sums over blocks of columns, for the upper triangle of an m × m matrix in each frame.
 pub(crate) struct Running {
     m: usize,
+    frames: usize,
     sums: Vec<ExactSum>,
     largest: Vec<u32>,
 }
 
 impl Running {
-    pub(crate) fn new(m: usize) -> Self {
-        Self { m, sums: vec![ExactSum::default(); m * (m + 1) / 2], largest: vec![0; m] }
+    pub(crate) fn new(m: usize, frames: usize) -> Self {
+        Self { m, frames, sums: vec![ExactSum::default(); frames * m * (m + 1) / 2], largest: vec![0; m] }
     }
 
-    /// Adds the f32 sums of one block, upper triangle row by row.
+    /// Adds the f32 sums of one block: frame by frame the upper triangle, row by row.
     pub(crate) fn add(&mut self, block: impl Iterator<Item = f32>) {
         self.sums.iter_mut().zip(block).for_each(|(s, t)| s.add(t));
     }
@@ -41,15 +42,18 @@ impl Running {
 
     pub(crate) fn finish(self) -> Sums {
         let m = self.m;
-        let mut products = vec![0.0; m * m];
         let mut sums = self.sums.iter();
-        for i in 0..m {
-            for j in i..m {
-                let v = sums.next().map_or(0.0, ExactSum::value);
-                products[i * m + j] = v;
-                products[j * m + i] = v;
+        let mut square = || {
+            let mut products = vec![0.0; m * m];
+            for i in 0..m {
+                for j in i..m {
+                    let v = sums.next().map_or(0.0, ExactSum::value);
+                    products[i * m + j] = v;
+                    products[j * m + i] = v;
+                }
             }
-        }
-        Sums { products, largest: self.largest }
+            products
+        };
+        Sums { products: (0..self.frames).map(|_| square()).collect(), largest: self.largest }
     }
 }

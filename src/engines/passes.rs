@@ -25,6 +25,15 @@ pub(crate) enum Centre {
     },
 }
 
+/// How the rows are seen when their inner products are summed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    /// Where they are centred.
+    pub(crate) centre: Centre,
+    /// Powers of two that bring the centred rows near 1.
+    pub(crate) scales: &'a [f32],
+}
+
 /// What a coordinate pass orders.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Columns<'a> {
@@ -45,14 +54,20 @@ pub(crate) enum First<'a> {
     Rows,
     /// Each counts as often as this.
     Counted(&'a [u32]),
-    /// c + W (x − c) with c a row; `scales` are powers of two that bring the rows near 1.
-    Mixed {
-        mixing: &'a Mixing,
-        centre: usize,
-        // Sums in f64 need none.
-        #[cfg_attr(not(feature = "gpu"), expect(dead_code))]
-        scales: &'a [f32],
-    },
+    /// They are mixed.
+    Mixed(Mixed<'a>),
+}
+
+/// z = c + W (x − c).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mixed<'a> {
+    /// W.
+    pub(crate) mixing: &'a Mixing,
+    /// The row c.
+    pub(crate) centre: usize,
+    /// Powers of two that bring the rows near 1. Sums in f64 need none.
+    #[cfg_attr(not(feature = "gpu"), expect(dead_code))]
+    pub(crate) scales: &'a [f32],
 }
 
 impl First<'_> {
@@ -60,7 +75,7 @@ impl First<'_> {
     pub(crate) fn values(&self, n: usize) -> usize {
         match self {
             First::Rows | First::Counted(_) => n,
-            First::Mixed { mixing, .. } => mixing.rows(),
+            First::Mixed(Mixed { mixing, .. }) => mixing.rows(),
         }
     }
 }
@@ -84,12 +99,14 @@ pub(crate) trait Passes {
     fn give(&mut self, row: Arc<[f32]>);
     /// The values of a few columns, row after row.
     async fn sample(&mut self, rows: &[usize], columns: &[usize]) -> Result<Vec<f32>>;
-    /// One read: inner products of the centred and scaled rows, and their largest magnitudes.
-    async fn gram(&mut self, rows: &[usize], centre: Centre, scales: &[f32]) -> Result<Sums>;
+    /// One read: inner products of the rows in one frame, or in two, of which the second is centred on a row, and largest magnitudes.
+    async fn gram(&mut self, rows: &[usize], frames: &[Frame<'_>]) -> Result<Sums>;
     /// One read: c + Σ w_i (x_i − c) with row c as the centre. Returns the rows with NaN or infinite values.
     async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut [f32]) -> Result<Vec<usize>>;
     /// One read: a statistic of each column.
     async fn coordinate(&mut self, what: &Columns<'_>, out: &mut [f32]) -> Result<Found>;
+    /// One read: for each mixed row Σ_k (s_i (z_ik − y_k))², where y is the median of the mixed rows and s_i a power of two of `sizes`.
+    async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<f64>>;
     /// The bits of one row.
     async fn copy_row(&mut self, row: usize, out: &mut [f32]) -> Result<()>;
     /// One read a round: Weiszfeld's iteration on the scaled rows.

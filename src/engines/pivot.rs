@@ -2,6 +2,7 @@
 
 use crate::engines::cpu::gram::{self, About};
 use crate::engines::keys::{EXPONENT, magnitude};
+use crate::engines::pair_sums::Sums;
 use crate::gram::Gram;
 
 /// Columns drawn in runs of this many, one cache line each.
@@ -21,12 +22,13 @@ pub(crate) fn columns(d: usize, want: usize, seed: u64) -> Vec<usize> {
 
 /// A power of two that brings a row of this largest magnitude (as bits) near 1; 1 for ordinary rows.
 pub(crate) fn scale(largest: u32) -> f32 {
-    let exponent = match largest {
-        0 => 0,
-        bits if bits >= EXPONENT => 0,
-        bits => f32::from_bits(bits).log2().floor() as i32,
-    };
-    if exponent.abs() <= 30 { 1.0 } else { 2f32.powi(-exponent.clamp(-126, 126)) }
+    scale_of(if largest < EXPONENT { f64::from(f32::from_bits(largest)) } else { 1.0 })
+}
+
+/// A power of two that brings a size near 1; 1 for ordinary ones, and for zero.
+pub(crate) fn scale_of(size: f64) -> f32 {
+    let exponent = if size > 0.0 { size.log2().floor().clamp(-126.0, 126.0) as i32 } else { 0 };
+    if exponent.abs() <= 30 { 1.0 } else { 2f32.powi(-exponent) }
 }
 
 /// One scale a row, for rows of these largest magnitudes centred on something no larger than `centre`.
@@ -63,6 +65,8 @@ pub(crate) struct Sample {
     pub(crate) largest: Vec<u32>,
     /// Inner products of `finite` and of the virtual rows over the sampled columns.
     pub(crate) gram: Gram,
+    /// The same centred on the first virtual row, if there is one.
+    pub(crate) anchored: Option<Gram>,
 }
 
 impl Sample {
@@ -81,17 +85,19 @@ impl Sample {
         }
         let voters = finite.len();
         if finite.is_empty() {
-            return Self { whole, finite, largest, gram: Gram::new(0, Vec::new()).expect("no products") };
+            return Self { whole, finite, largest, gram: Gram::new(0, Vec::new()).expect("no products"), anchored: None };
         }
         let zeros = if origin { vec![0.0; width] } else { Vec::new() };
-        let about = if origin { About::Row(&zeros) } else { About::Median { voters } };
-        let scales = if origin {
-            scales_about(&largest, 0)
-        } else {
-            scales_about(&largest, largest.get(middle(&largest[..voters])).copied().unwrap_or(0))
+        let (about, size) = match origin {
+            true => (About::Row(&zeros), 0),
+            false => (About::Median { voters }, largest[middle(&largest[..voters])]),
         };
-        let sums = gram::gram(&kept, about, &scales);
-        Self { whole, gram: unscaled(&sums.products, &scales), finite, largest }
+        let anchor = kept.get(voters).map(|row| (About::Row(row), scales_about(&largest, largest[voters])));
+        let frames: Vec<_> = [(about, scales_about(&largest, size))].into_iter().chain(anchor).collect();
+        let views: Vec<_> = frames.iter().map(|(about, scales)| (*about, &scales[..])).collect();
+        let scales: Vec<_> = frames.iter().map(|(_, scales)| &scales[..]).collect();
+        let (gram, anchored) = reconciled(&gram::gram(&kept, &views), &scales);
+        Self { whole, gram, anchored, finite, largest }
     }
 
     /// The row (an index into `finite`) of least Krum score with half of the others as neighbours, whatever f the caller
@@ -112,8 +118,18 @@ pub(crate) fn central_scores(gram: &Gram) -> Vec<f64> {
     gram.krum_scores(gram.n().div_ceil(2).saturating_sub(1))
 }
 
+/// The inner products of a frame and, if there is one, of a second; each refined by what the other sees more clearly.
+pub(crate) fn reconciled(sums: &Sums, scales: &[&[f32]]) -> (Gram, Option<Gram>) {
+    let mut frames = sums.products.iter().zip(scales).map(|(products, scales)| unscaled(products, scales));
+    let first = frames.next().expect("a frame");
+    match frames.next() {
+        Some(second) => (first.refined_by(&second), Some(second.refined_by(&first))),
+        None => (first, None),
+    }
+}
+
 /// Inner products of scaled rows back to those of the rows. Exact: scales are powers of two.
-pub(crate) fn unscaled(products: &[f64], scales: &[f32]) -> Gram {
+fn unscaled(products: &[f64], scales: &[f32]) -> Gram {
     let n = scales.len();
     let s: Vec<f64> = scales.iter().map(|s| f64::from(*s)).collect();
     let values = (0..n * n).map(|k| products[k] / s[k / n] / s[k % n]).collect();

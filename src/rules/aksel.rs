@@ -10,7 +10,7 @@ use crate::resilience::Resilience;
 /// - Requirement: f < n/2; 1 ≤ keep ≤ n.
 /// - Resilience: none known to us.
 /// - Hostile input: rows with NaN or infinite values are left out, as (n−k, f−k).
-/// - Cost: two reads of the data; four after pre-aggregations, whose rows' median has to be formed first, five after ones that shorten rows.
+/// - Cost: two reads of the data; three after pre-aggregations, whose rows' median has to be formed first.
 /// - Source: Boussetta et al., OPODIS 2021.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Aksel {

@@ -157,16 +157,16 @@ impl Solve for Clip {
         }
     }
     fn solve(&self, geometry: &Geometry) -> Result<Solution> {
-        let (n, all) = (geometry.n(), &geometry.all);
+        let n = geometry.n();
         // v = Σ w_i x_i over the rows and the start.
-        let mut weights = vec![0.0; all.n()];
+        let mut weights = vec![0.0; geometry.all.n()];
         match geometry.given.or(geometry.origin.filter(|_| self.start == Start::Zero)) {
             Some(start) => weights[start] = 1.0,
             None => weights[..n].copy_from_slice(&self.shares),
         }
         let mut distances = Vec::new();
         for _ in 0..self.iterations {
-            distances = all.distances2_to(&weights)[..n].iter().map(|d2| d2.sqrt()).collect();
+            distances = geometry.distances2_to(&weights).iter().map(|d2| d2.sqrt()).collect();
             let clips: Vec<f64> = distances.iter().zip(&self.shares).map(|(r, share)| share * (self.tau / r).min(1.0)).collect();
             let left = 1.0 - clips.iter().sum::<f64>();
             weights.iter_mut().for_each(|w| *w *= left);

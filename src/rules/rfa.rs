@@ -87,7 +87,7 @@ impl Solve for Rfa {
             weights = distances.iter().map(|r| 1.0 / r.max(self.nu)).collect();
             let total: f64 = weights.iter().sum();
             weights.iter_mut().for_each(|w| *w /= total);
-            distances = geometry.gram.distances2_to(&weights).iter().map(|d2| d2.sqrt()).collect();
+            distances = geometry.distances2_to(&weights).iter().map(|d2| d2.sqrt()).collect();
         }
         Ok(Solution { iterations: Some(self.iterations), scores: Some(distances), ..Solution::weights(weights) })
     }

@@ -501,7 +501,7 @@ fn reads(rule: &dyn Rule, got: &Aggregate, d: usize) -> Result<(), String> {
     let hidden = usize::from(got.report.hidden_row);
     let most = match &rule.spec() {
         direct if direct.ends_with("direct") && d > 1 => 2 + 500 * (1 + hidden),
-        chained if chained.ends_with("+aksel") => 4 + hidden,
+        chained if chained.ends_with("+aksel") => 3 + hidden,
         _ => 2 + hidden,
     };
     if got.report.passes == 0 || got.report.passes > most {

@@ -1,7 +1,7 @@
 //! Distances from inner products: their accuracy on hard inputs, and rows that hide from the sample which picks the pivot.
 
 use crate::agree::{core_rules, named_row, parsed, run, verify};
-use crate::check::{EPS, Failures, same_bits, same_rows};
+use crate::check::{EPS, Failures, same_bits, same_rows, within};
 use crate::device::{SAMPLE, engines, small_sample};
 use crate::families::{self, Case, Random};
 use crate::hostile::{PAYLOADS, verify_spoilt};
@@ -54,6 +54,60 @@ fn scores_on_hard_families() {
                     let result = scores_are_accurate(&label, &engine, &case);
                     let result = result.and_then(|hidden| if hidden { Err("a row is said to hide".into()) } else { Ok(()) });
                     failures.note(|| label.clone(), result);
+                }
+            }
+        }
+    }
+    failures.settle();
+}
+
+/// Rows about the origin while the central ones are far from it: what is small beside them decides where norms come in. To a few
+/// roundings of the result's own size.
+#[test]
+fn short_rows_beside_long_ones() {
+    let mut failures = Failures::default();
+    let specs = [
+        "rfa",
+        "rfa:iterations=9,nu=0.001",
+        "centered_clipping",
+        "centered_clipping:tau=0.1,iterations=5",
+        "clipping:c=0.5+rfa",
+        "clipping:c=1+krum",
+        "clipping:c=1+geometric_median",
+        "clipping:c=1+mda",
+        "clipping:c=1+nnm+krum",
+        "clipping:c=1+aksel",
+        "arc+multi_krum",
+        "arc+geometric_median",
+        "arc+nnm+aksel",
+        "nnm+clipping:c=1+median",
+        "fltrust:row=1",
+        "cge",
+    ];
+    for (n, f, d) in [(7, 1, 300), (9, 4, 5000), (15, 3, 130)] {
+        for offset in [30.0, 3000.0, 2e5, 1e12] {
+            for short in [1e-3, 0.5, 170.0] {
+                let mut case = families::make("gauss", n, f, d, 0x50);
+                let directions: Vec<f32> = (0..d).map(|k| if case.row(0)[k] > 0.0 { 1.0 } else { -1.0 }).collect();
+                for i in 0..n {
+                    let is_short = case.byzantine.contains(&i);
+                    let length = short as f32 / (d as f32).sqrt();
+                    case.row_mut(i).iter_mut().zip(&directions).for_each(|(x, sign)| {
+                        *x = if is_short { *x * length } else { offset as f32 * sign + *x };
+                    });
+                }
+                for rule in parsed(&specs) {
+                    let reference = Engine::reference_f64(&*rule, &case.rows(), f).expect("a reference");
+                    let size = reference.iter().map(|v| v.abs()).fold(0.0, f64::max);
+                    for (name, engine) in engines() {
+                        let result = run(&small_sample(engine), &*rule, &case).map_err(|e| e.to_string()).and_then(|got| {
+                            match within(&got.values, &reference, |_| 3e-6 * size) {
+                                Err(_) if got.report.close_call() => Ok(()),
+                                result => result,
+                            }
+                        });
+                        failures.note(|| format!("{name}, {}, {short:e} beside {offset:e}, {}", rule.spec(), case.name()), result);
+                    }
                 }
             }
         }

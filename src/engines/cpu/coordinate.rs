@@ -18,7 +18,7 @@ pub(crate) fn coordinate(rows: &[&[f32]], what: &Columns<'_>, centre: &[f32], ou
     let m = what.first.values(rows.len());
     let network = Network::new(what.stat, m);
     let uses = match what.first {
-        First::Mixed { mixing, .. } => Uses::new(mixing),
+        First::Mixed(mixed) => Uses::new(mixed.mixing),
         _ => Uses::default(),
     };
     super::noted_blocks(rows.len(), m, out, |first, out, notes| {
@@ -27,7 +27,7 @@ pub(crate) fn coordinate(rows: &[&[f32]], what: &Columns<'_>, centre: &[f32], ou
         for (t, out) in out.chunks_mut(LANES).enumerate() {
             let at = first + t * LANES;
             match what.first {
-                First::Mixed { .. } => {
+                First::Mixed(_) => {
                     let centre = &centre[at..at + out.len()];
                     load_mixed(rows, centre, &uses, at, &mut sums, &mut wires, &mut notes.bad);
                 }
@@ -103,14 +103,14 @@ fn load_wire(row: &[f32], wire: &mut [i32]) -> bool {
 pub(crate) struct Uses(Vec<Vec<(usize, f64)>>);
 
 impl Uses {
-    fn new(mixing: &crate::geometry::Mixing) -> Self {
+    pub(crate) fn new(mixing: &crate::geometry::Mixing) -> Self {
         let of = |j: usize| (0..mixing.rows()).map(|i| (i, mixing.weights(i)[j])).filter(|(_, w)| *w != 0.0).collect();
         Self((0..mixing.width()).map(of).collect())
     }
 }
 
 /// Keys of c + W (x − c), summed in f64, for `centre.len()` columns from `first` on.
-fn load_mixed(
+pub(crate) fn load_mixed(
     rows: &[&[f32]],
     centre: &[f32],
     uses: &Uses,

@@ -16,25 +16,28 @@ pub(crate) enum About<'a> {
     Median { voters: usize },
 }
 
-/// Σ_k s_i(x_ik − c_k) · s_j(x_jk − c_k) for all pairs of rows.
-pub(crate) fn gram(rows: &[&[f32]], about: About<'_>, scales: &[f32]) -> Sums {
+/// Σ_k s_i(x_ik − c_k) · s_j(x_jk − c_k) for all pairs of rows, in each frame of a centre and scales.
+pub(crate) fn gram(rows: &[&[f32]], frames: &[(About<'_>, &[f32])]) -> Sums {
     let (m, d) = (rows.len(), rows.first().map_or(0, |r| r.len()));
-    let network = match about {
+    let network = |about: About<'_>| match about {
         About::Row(_) => None,
         About::Median { voters } => Some(Network::of_ranks((voters.saturating_sub(1) / 2)..voters / 2 + 1, voters)),
     };
+    let frames: Vec<_> = frames.iter().map(|&(about, scales)| (about, scales, network(about))).collect();
     let fold = |mut running: Running, block: usize| {
         let (first, last) = (block * BLOCK, d.min((block + 1) * BLOCK));
-        let mut tile = Tile::new(m);
+        let mut tiles: Vec<Tile> = frames.iter().map(|_| Tile::new(m)).collect();
         for at in (first..last).step_by(WIDTH) {
-            tile.load(rows, about, scales, network.as_ref(), at, (last - at).min(WIDTH));
-            tile.multiply();
+            for (tile, (about, scales, network)) in tiles.iter_mut().zip(&frames) {
+                tile.load(rows, *about, scales, network.as_ref(), at, (last - at).min(WIDTH));
+                tile.multiply();
+            }
         }
-        running.add(tile.block_sums());
-        running.raise(&tile.largest);
+        running.add(tiles.iter().flat_map(Tile::block_sums));
+        tiles.iter().for_each(|tile| running.raise(&tile.largest));
         running
     };
-    let new = || Running::new(m);
+    let new = || Running::new(m, frames.len());
     let blocks = d.div_ceil(BLOCK);
     // Many rows have large tables: no more than one a thread.
     let share = if m > 256 { blocks.div_ceil(rayon::current_num_threads()) } else { 1 };

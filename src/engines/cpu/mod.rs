@@ -12,12 +12,13 @@ macro_rules! simd {
 }
 
 pub(crate) mod coordinate;
+pub(crate) mod deviations;
 pub(crate) mod gram;
 pub(crate) mod mix;
 pub(crate) mod momentum;
 
 use crate::engines::pair_sums::Sums;
-use crate::engines::passes::{Centre, Columns, First, Found, GIVEN, ORIGIN, Passes, Term, Traffic, Weiszfelds};
+use crate::engines::passes::{Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Term, Traffic, Weiszfelds};
 use crate::error::{Error, Result};
 use crate::plan::Weiszfeld;
 use crate::rows::Rows;
@@ -129,14 +130,15 @@ impl Passes for CpuRows<'_> {
         Ok(self.some(rows).iter().flat_map(|row| columns.iter().map(|&k| row[k])).collect())
     }
 
-    async fn gram(&mut self, rows: &[usize], centre: Centre, scales: &[f32]) -> Result<Sums> {
+    async fn gram(&mut self, rows: &[usize], frames: &[Frame<'_>]) -> Result<Sums> {
         self.count(rows.len());
         let slices = self.some(rows);
-        let about = match centre {
+        let about = |centre: Centre| match centre {
             Centre::Row(i) => gram::About::Row(self.row(i)),
             Centre::Median { voters } => gram::About::Median { voters },
         };
-        Ok(self.engine.on_threads(|| gram::gram(&slices, about, scales)))
+        let views: Vec<_> = frames.iter().map(|frame| (about(frame.centre), frame.scales)).collect();
+        Ok(self.engine.on_threads(|| gram::gram(&slices, &views)))
     }
 
     async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut [f32]) -> Result<Vec<usize>> {
@@ -150,12 +152,19 @@ impl Passes for CpuRows<'_> {
         self.count(what.rows.len());
         let slices = self.some(what.rows);
         let centre = match what.first {
-            First::Mixed { centre, .. } => self.row(centre),
+            First::Mixed(mixed) => self.row(mixed.centre),
             First::Rows | First::Counted(_) => &[],
         };
         let notes = self.engine.on_threads(|| coordinate::coordinate(&slices, what, centre, out));
         let bad = what.rows.iter().zip(notes.bad).filter(|(_, bad)| *bad).map(|(row, _)| *row).collect();
         Ok(Found { bad, outside: if what.diagnose { notes.outside } else { Vec::new() } })
+    }
+
+    async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<f64>> {
+        self.count(rows.len());
+        let slices = self.some(rows);
+        let centre = self.row(mixed.centre);
+        Ok(self.engine.on_threads(|| deviations::deviations(&slices, mixed.mixing, centre, sizes)))
     }
 
     async fn copy_row(&mut self, row: usize, out: &mut [f32]) -> Result<()> {

@@ -35,6 +35,7 @@ pub(crate) struct Params {
     pub(crate) blocks: u32,
     pub(crate) tolerance: f32,
     pub(crate) voters: u32,
+    pub(crate) anchor: u32,
 }
 
 /// `MEDIAN` of `matrix.wgsl`.
@@ -52,6 +53,7 @@ impl Params {
             blocks: 0,
             tolerance: 0.0,
             voters: rows as u32,
+            anchor: MEDIAN,
         }
     }
 }

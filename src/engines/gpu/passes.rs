@@ -5,9 +5,10 @@ use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups};
 use super::shader::{Coordinate, Kernel, quads, slices};
 use super::slabs::Source;
+use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::EXPONENT;
 use crate::engines::pair_sums::{Running, Sums};
-use crate::engines::passes::{Centre, Columns, First, Found, GIVEN, ORIGIN, Passes, Term, Traffic, Weiszfelds};
+use crate::engines::passes::{Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Term, Traffic, Weiszfelds};
 use crate::error::Result;
 use crate::plan::Weiszfeld;
 use std::collections::VecDeque;
@@ -114,6 +115,17 @@ impl<'a> GpuPasses<'a> {
         self.read_table(&notes, table.len() + more).await
     }
 
+    /// What each mixed row takes of each scaled row: row j of the table holds the weights of row j, and what rounding took from them.
+    fn weights(&mut self, Mixed { mixing, scales, .. }: &Mixed<'_>) -> Buffer {
+        let m = mixing.rows();
+        let weight = |k: usize| {
+            let exact = mixing.weights(k % m)[k / m] / f64::from(scales[k / m]);
+            [exact as f32, (exact - f64::from(exact as f32)) as f32]
+        };
+        let weights: Vec<[f32; 2]> = (0..m * scales.len()).map(weight).collect();
+        self.table(Use::Storage, &weights)
+    }
+
     async fn read_table(&mut self, buffer: &Buffer, length: usize) -> Result<Vec<u32>> {
         let mut encoder = self.device.encoder();
         let fetch = self.device.fetch(&mut encoder, buffer, 0, 4 * length as u64);
@@ -184,29 +196,33 @@ impl Passes for GpuPasses<'_> {
         Ok(values)
     }
 
-    async fn gram(&mut self, rows: &[usize], centre: Centre, scales: &[f32]) -> Result<Sums> {
+    async fn gram(&mut self, rows: &[usize], frames: &[Frame<'_>]) -> Result<Sums> {
         self.count(rows);
         let m = rows.len();
-        let pairs = m * (m + 1) / 2;
-        let (centre, voters) = match centre {
+        let sums_a_block = frames.len() * m * (m + 1) / 2;
+        let row = |centre: Centre| match centre {
             Centre::Row(row) => (row as u32, 0),
             Centre::Median { voters } => (MEDIAN, voters as u32),
         };
-        let wanted = [rows, &[centre as usize]].concat();
-        let table = self.table(Use::Storage, &RowEntry::scaled(rows, scales));
+        let (first, last) = (frames[0], frames[frames.len() - 1]);
+        let ((centre, voters), (anchor, _)) = (row(first.centre), row(last.centre));
+        let wanted = [rows, &[centre as usize, anchor as usize]].concat();
+        let entries = RowEntry::scaled(rows, first.scales).into_iter().zip(last.scales);
+        let entries: Vec<RowEntry> = entries.map(|(entry, &weight)| RowEntry { weight, ..entry }).collect();
+        let table = self.table(Use::Storage, &entries);
         let notes = self.table(Use::Storage, &vec![0u32; m]);
-        let mut running = Running::new(m);
+        let mut running = Running::new(m, frames.len());
         let encode = |device: &Device, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
-            let params = device.filled(Use::Uniform, &[Params { centre, voters, ..Params::new(chunk, m) }]);
-            let bytes = 4 * (chunk.blocks() * pairs) as u64;
+            let params = device.filled(Use::Uniform, &[Params { centre, voters, anchor, ..Params::new(chunk, m) }]);
+            let bytes = 4 * (chunk.blocks() * sums_a_block) as u64;
             let sums = device.buffer(Use::Storage, bytes);
             let bindings = [(0, slab), (1, &table), (2, &params), (3, &sums), (4, &notes), (6, given)];
-            let bound = device.bind(Kernel::Gram { rows: m }, &bindings);
+            let bound = device.bind(Kernel::Gram { rows: m, frames: frames.len() }, &bindings);
             let [x, y, _] = groups(chunk.blocks());
             bound.dispatch(encoder, [x, y, slices(m) as u32]);
             (device.fetch(encoder, &sums, 0, bytes), vec![params, sums])
         };
-        let take = |_: &Chunk, sums: &[f32]| sums.chunks(pairs).for_each(|block| running.add(block.iter().copied()));
+        let take = |_: &Chunk, sums: &[f32]| sums.chunks(sums_a_block).for_each(|block| running.add(block.iter().copied()));
         self.each_slab(&wanted, encode, take).await?;
         running.raise(&self.read_table(&notes, m).await?);
         Ok(running.finish())
@@ -225,25 +241,43 @@ impl Passes for GpuPasses<'_> {
         let n = what.rows.len();
         let Columns { stat, diagnose, .. } = *what;
         let values = what.first.values(n);
-        let mixed = matches!(what.first, First::Mixed { .. });
+        let mixed = matches!(what.first, First::Mixed(_));
         let (table, extra, centre) = match what.first {
             First::Rows => (RowEntry::plain(what.rows), None, MEDIAN),
             First::Counted(counts) => (RowEntry::plain(what.rows), Some(self.table(Use::Storage, counts)), MEDIAN),
-            First::Mixed { mixing, centre, scales } => {
-                // Row j of the table holds what the mixed rows take of row j, scaled.
-                let weight = |k: usize| {
-                    let exact = mixing.weights(k % values)[k / values] / f64::from(scales[k / values]);
-                    [exact as f32, (exact - f64::from(exact as f32)) as f32]
-                };
-                let weights: Vec<[f32; 2]> = (0..n * values).map(weight).collect();
-                (RowEntry::scaled(what.rows, scales), Some(self.table(Use::Storage, &weights)), centre as u32)
-            }
+            First::Mixed(mixed) => (RowEntry::scaled(what.rows, mixed.scales), Some(self.weights(&mixed)), mixed.centre as u32),
         };
         let kernel = Kernel::Coordinate(Coordinate { stat, values, mixed, diagnose });
         let more = if diagnose { values } else { 0 };
         let notes = self.columns(kernel, &table, centre, more, extra.as_ref(), out).await?;
         let bad = what.rows.iter().zip(&notes).filter(|(_, raised)| **raised != 0).map(|(row, _)| *row).collect();
         Ok(Found { bad, outside: notes[n..].iter().map(|count| u64::from(*count)).collect() })
+    }
+
+    async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<f64>> {
+        self.count(rows);
+        let m = sizes.len();
+        let wanted = [rows, &[mixed.centre]].concat();
+        let table = self.table(Use::Storage, &RowEntry::scaled(rows, mixed.scales));
+        let (weights, sizes) = (self.weights(&mixed), self.table(Use::Storage, sizes));
+        let notes = self.table(Use::Storage, &vec![0u32; rows.len()]);
+        let mut totals = vec![ExactSum::default(); m];
+        let encode = |device: &Device, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
+            let params = Params { centre: mixed.centre as u32, ..Params::new(chunk, rows.len()) };
+            let params = device.filled(Use::Uniform, &[params]);
+            let bytes = 4 * (chunk.blocks() * m) as u64;
+            let sums = device.buffer(Use::Storage, bytes);
+            let inputs = [(0, slab), (1, &table), (2, &params), (3, &sums), (4, &notes), (5, &weights), (6, given), (7, &sizes)];
+            device.bind(Kernel::Deviations { values: m }, &inputs).dispatch(encoder, groups(chunk.blocks()));
+            (device.fetch(encoder, &sums, 0, bytes), vec![params, sums])
+        };
+        let take = |_: &Chunk, sums: &[f32]| {
+            for block in sums.chunks(m) {
+                totals.iter_mut().zip(block).for_each(|(total, sum)| total.add(*sum));
+            }
+        };
+        self.each_slab(&wanted, encode, take).await?;
+        Ok(totals.iter().map(ExactSum::value).collect())
     }
 
     async fn copy_row(&mut self, row: usize, out: &mut [f32]) -> Result<()> {

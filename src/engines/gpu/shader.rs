@@ -8,6 +8,8 @@ use std::fmt::Write;
 const MATRIX: &str = include_str!("../../../shaders/matrix.wgsl");
 const COORDINATE: &str = include_str!("../../../shaders/coordinate.wgsl");
 const COORDINATE_LOOP: &str = include_str!("../../../shaders/coordinate_loop.wgsl");
+const SORT: &str = include_str!("../../../shaders/sort.wgsl");
+const DEVIATIONS: &str = include_str!("../../../shaders/deviations.wgsl");
 const SUM: &str = include_str!("../../../shaders/sum.wgsl");
 const MIXED: &str = include_str!("../../../shaders/mixed.wgsl");
 const SIGNS: &str = include_str!("../../../shaders/signs.wgsl");
@@ -38,8 +40,18 @@ const TILE_VECTORS: usize = 1024;
 pub(crate) enum Kernel {
     Coordinate(Coordinate),
     Mix,
-    Gram { rows: usize },
-    Weiszfeld { rows: usize },
+    /// In one frame or two.
+    Gram {
+        rows: usize,
+        frames: usize,
+    },
+    /// Of so many mixed rows.
+    Deviations {
+        values: usize,
+    },
+    Weiszfeld {
+        rows: usize,
+    },
     WeiszfeldStep,
     Momentum,
     Gather,
@@ -64,6 +76,7 @@ impl Kernel {
             Kernel::Coordinate(_) => "coordinate",
             Kernel::Mix => "mix",
             Kernel::Gram { .. } => "gram",
+            Kernel::Deviations { .. } => "deviations",
             Kernel::Weiszfeld { .. } => "weiszfeld",
             Kernel::WeiszfeldStep => "weiszfeld_step",
             Kernel::Momentum => "momentum",
@@ -77,6 +90,7 @@ impl Kernel {
             Kernel::Coordinate(what) => what.source(),
             Kernel::Mix => [MATRIX, SUM, MIX].concat(),
             Kernel::Gram { .. } => [MATRIX, TILE, GRAM].concat(),
+            Kernel::Deviations { values } => [MATRIX, SUM, MIXED, &sizes(values), SORT, DEVIATIONS].concat(),
             Kernel::Weiszfeld { .. } => [MATRIX, TILE, WEISZFELD].concat(),
             Kernel::WeiszfeldStep => [MATRIX, WEISZFELD_STEP].concat(),
             Kernel::Momentum => [MATRIX, MOMENTUM].concat(),
@@ -88,9 +102,10 @@ impl Kernel {
     pub(crate) fn constants(self) -> Vec<(&'static str, f64)> {
         let tile = |rows| vec![("QUADS", quads(rows) as f64), ("WIDTH", width(rows) as f64)];
         match self {
-            Kernel::Gram { rows } => {
+            Kernel::Gram { rows, frames } => {
                 let lanes = (THREADS / squares(rows)).max(1);
-                [tile(rows), vec![("SQUARES", squares(rows) as f64), ("LANES", lanes as f64)]].concat()
+                let shares = vec![("SQUARES", squares(rows) as f64), ("LANES", lanes as f64), ("FRAMES", frames as f64)];
+                [tile(rows), shares].concat()
             }
             Kernel::Weiszfeld { rows } => tile(rows),
             _ => Vec::new(),
@@ -119,6 +134,11 @@ pub(crate) fn slices(rows: usize) -> usize {
     squares(rows).div_ceil(THREADS)
 }
 
+/// Constants for the number of ordered values.
+fn sizes(values: usize) -> String {
+    format!("const N = {values}u;\nconst MIXED = N;\n")
+}
+
 impl Coordinate {
     fn source(self) -> String {
         let (sum, mixed) = if self.mixed { (SUM, MIXED) } else { ("", "") };
@@ -126,7 +146,7 @@ impl Coordinate {
         let body = match self.stat {
             Stat::MajoritySign => SIGNS,
             Stat::CountedMedian | Stat::CountedTrimmedMean { .. } => COUNTED,
-            _ if self.values > UNROLLED => COORDINATE_LOOP,
+            _ if self.values > UNROLLED => return [MATRIX, COORDINATE, sum, mixed, &prelude, SORT, COORDINATE_LOOP].concat(),
             _ => return [MATRIX, COORDINATE, sum, mixed, &prelude, &self.unrolled()].concat(),
         };
         [MATRIX, COORDINATE, sum, mixed, &prelude, body].concat()
@@ -145,8 +165,9 @@ impl Coordinate {
             stat => (0, stat == Stat::CountedMedian),
         };
         let constants = format!(
-            "const N = {n}u;\nconst MIXED = N;\nconst FROM = {from}u;\nconst TO = {to}u;\nconst KEEP = {keep}u;\nconst BY_ROW = {by_row};\n\
-             const TRIM = {trim}u;\nconst MEDIANS = {medians};\nconst DIAGNOSE = {diagnose};\n"
+            "{}const FROM = {from}u;\nconst TO = {to}u;\nconst KEEP = {keep}u;\nconst BY_ROW = {by_row};\n\
+             const TRIM = {trim}u;\nconst MEDIANS = {medians};\nconst DIAGNOSE = {diagnose};\n",
+            sizes(n)
         );
         let ordered = if self.mixed {
             "let c = bitcast<f32>(bits_at(params.centre, column)); var sum = Sum(0.0, 0.0);\n\
@@ -309,7 +330,8 @@ mod tests {
             [kernel(false, false), kernel(true, false), kernel(values % 2 == 0, true)]
         };
         for rows in [1, 2, 3, 4, 5, 8, 15, 25, 33, 51, 64, 65, 100, 256, 1000, MOST_ROWS] {
-            all.extend([Kernel::Gram { rows }, Kernel::Weiszfeld { rows }]);
+            all.extend([1, 2].map(|frames| Kernel::Gram { rows, frames }));
+            all.extend([Kernel::Deviations { values: rows }, Kernel::Weiszfeld { rows }]);
             all.extend(coordinate(Stat::median(rows), rows));
             all.extend(coordinate(Stat::MajoritySign, rows));
             let counted = |stat| Kernel::Coordinate(Coordinate { stat, values: rows, mixed: false, diagnose: rows % 2 == 0 });
@@ -374,6 +396,7 @@ mod tests {
             offset_of!(Params, blocks),
             offset_of!(Params, tolerance),
             offset_of!(Params, voters),
+            offset_of!(Params, anchor),
         ];
         assert_eq!(layout(&module, "Params"), (params.map(|o| o as u32).to_vec(), size_of::<Params>() as u32));
     }
@@ -381,16 +404,17 @@ mod tests {
     /// Numbers that stand both in WGSL and in Rust.
     #[test]
     fn shared_constants_agree() {
-        let module = parsed(Kernel::Gram { rows: 5 });
-        let value = |name: &str| {
+        let value = |module: &naga::Module, name: &str| {
             let (_, constant) = module.constants.iter().find(|(_, c)| c.name.as_deref() == Some(name)).expect(name);
             match module.global_expressions[constant.init] {
                 naga::Expression::Literal(naga::Literal::U32(v)) => v as usize,
                 ref other => panic!("{name}: {other:?}"),
             }
         };
-        assert_eq!((value("BLOCK"), value("THREADS"), value("TILE")), (BLOCK, THREADS, TILE_VECTORS));
-        assert_eq!(value("EXPONENT"), crate::engines::keys::EXPONENT as usize);
-        assert_eq!((value("ORIGIN"), value("GIVEN")), (crate::engines::passes::ORIGIN, crate::engines::passes::GIVEN));
+        let gram = parsed(Kernel::Gram { rows: 5, frames: 1 });
+        let shared = ["BLOCK", "THREADS", "TILE", "EXPONENT", "ORIGIN", "GIVEN"].map(|name| value(&gram, name));
+        let exponent = crate::engines::keys::EXPONENT as usize;
+        assert_eq!(shared, [BLOCK, THREADS, TILE_VECTORS, exponent, crate::engines::passes::ORIGIN, crate::engines::passes::GIVEN]);
+        assert_eq!(value(&parsed(Kernel::Deviations { values: 5 }), "BLOCK"), BLOCK);
     }
 }
