@@ -16,6 +16,23 @@ const THREADS = 64u;
 
 var<workgroup> part: array<f32, THREADS>;
 
+// The key of that rank, found bit by bit from the highest.
+fn ranked(k: ptr<function, array<i32, N>>, rank: u32) -> i32 {
+    var found = 0u;
+    for (var bit = 0x80000000u; bit > 0u; bit >>= 1u) {
+        let trial = found | bit;
+        var below = 0u;
+        for (var i = 0u; i < N; i++) {
+            // Unsigned order: the sign bit of the key flipped.
+            below += select(0u, 1u, (bitcast<u32>((*k)[i]) ^ 0x80000000u) < trial);
+        }
+        if below <= rank {
+            found = trial;
+        }
+    }
+    return bitcast<i32>(found ^ 0x80000000u);
+}
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let block = linear_group(group, groups);
@@ -38,10 +55,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         for (var i = 0u; i < N; i++) {
             k[i] = mixed(z[i], c);
         }
-        sort(&k);
         // The median less c, at the half scale of the sums.
-        let low = 0.5 * value(k[(N - 1u) / 2u]) - 0.5 * c;
-        let high = 0.5 * value(k[N / 2u]) - 0.5 * c;
+        let low = 0.5 * value(ranked(&k, (N - 1u) / 2u)) - 0.5 * c;
+        let high = 0.5 * value(ranked(&k, N / 2u)) - 0.5 * c;
         let middle = 0.5 * low + 0.5 * high;
         for (var i = 0u; i < N; i++) {
             let difference = 2.0 * (sizes[i] * ((z[i].high - middle) + z[i].low));

@@ -1,5 +1,5 @@
 // Body of the coordinate kernel for the sign majority: -1, 0 or 1, the sign of the sum of the signs. N, DIAGNOSE and `ordered` as in
-// coordinate_loop.wgsl.
+// coordinate_sort.wgsl.
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

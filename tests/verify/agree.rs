@@ -435,7 +435,7 @@ fn geometric_median(case: &Case, reference: &[f64], got: &Aggregate, direct: boo
 }
 
 /// Columns of each (n, f): one column, tiles of 64 and blocks of 4096 and their edges, beyond the default sample.
-const SIZES: [((usize, usize), &[usize]); 10] = [
+const SIZES: [((usize, usize), &[usize]); 11] = [
     ((1, 0), &[1, 65]),
     ((2, 0), &[2, 64, 1000]),
     ((3, 1), &[1, 63, 65, 4097]),
@@ -446,6 +446,7 @@ const SIZES: [((usize, usize), &[usize]); 10] = [
     ((25, 5), &[64, 1000, 9000]),
     ((33, 10), &[65, 1000]),
     ((70, 20), &[130]),
+    ((150, 40), &[70]),
 ];
 
 fn agree(name: &str, engine: &Engine) {

@@ -107,7 +107,7 @@ impl<'a> GpuPasses<'a> {
             let y = device.buffer(Use::Storage, 4 * chunk.columns as u64);
             let mut bindings = vec![(0, slab), (1, &rows), (2, &params), (3, &y), (4, &notes), (6, given)];
             bindings.extend(extra.map(|extra| (5, extra)));
-            device.bind(kernel, &bindings).dispatch(encoder, groups(chunk.columns.div_ceil(64)));
+            device.bind(kernel, &bindings).dispatch(encoder, groups(chunk.columns.div_ceil(kernel.columns())));
             (device.fetch(encoder, &y, 0, 4 * chunk.columns as u64), vec![params, y])
         };
         let take = |chunk: &Chunk, y: &[f32]| out[chunk.first..chunk.first + chunk.columns].copy_from_slice(y);
@@ -182,7 +182,7 @@ impl Passes for GpuPasses<'_> {
             let wanted = device.filled(Use::Storage, if width == 0 { &[0] } else { &wanted[..] });
             let out = device.buffer(Use::Storage, 4 * u64::from(width.max(1)) * rows.len() as u64);
             let bound = device.bind(Kernel::Gather, &[(0, slab), (1, &table), (2, &params), (3, &out), (5, &wanted), (6, given)]);
-            let [x, y, _] = groups((width as usize).div_ceil(64));
+            let [x, y, _] = groups((width as usize).div_ceil(Kernel::Gather.columns()));
             bound.dispatch(encoder, [x, y, rows.len() as u32]);
             (device.fetch(encoder, &out, 0, 4 * u64::from(width.max(1)) * rows.len() as u64), vec![params, wanted, out])
         };

@@ -7,8 +7,7 @@ use std::fmt::Write;
 
 const MATRIX: &str = include_str!("../../../shaders/matrix.wgsl");
 const COORDINATE: &str = include_str!("../../../shaders/coordinate.wgsl");
-const COORDINATE_LOOP: &str = include_str!("../../../shaders/coordinate_loop.wgsl");
-const SORT: &str = include_str!("../../../shaders/sort.wgsl");
+const COORDINATE_SORT: &str = include_str!("../../../shaders/coordinate_sort.wgsl");
 const DEVIATIONS: &str = include_str!("../../../shaders/deviations.wgsl");
 const SUM: &str = include_str!("../../../shaders/sum.wgsl");
 const MIXED: &str = include_str!("../../../shaders/mixed.wgsl");
@@ -22,8 +21,11 @@ const WEISZFELD_STEP: &str = include_str!("../../../shaders/weiszfeld_step.wgsl"
 const MOMENTUM: &str = include_str!("../../../shaders/momentum.wgsl");
 const GATHER: &str = include_str!("../../../shaders/gather.wgsl");
 
-/// Most rows whose keys stay in registers, ordered by straight-line text; beyond it a loop over a private array.
-pub(crate) const UNROLLED: usize = 64;
+/// Most rows whose keys stay in registers, ordered by straight-line text; beyond it a group sorts a few columns in its memory.
+const UNROLLED: usize = 128;
+
+/// Keys that such a group sorts, as in `coordinate_sort.wgsl`.
+const KEYS: usize = 4096;
 
 /// Most rows a GPU kernel takes.
 pub(crate) const MOST_ROWS: usize = 1024;
@@ -90,11 +92,19 @@ impl Kernel {
             Kernel::Coordinate(what) => what.source(),
             Kernel::Mix => [MATRIX, SUM, MIX].concat(),
             Kernel::Gram { .. } => [MATRIX, TILE, GRAM].concat(),
-            Kernel::Deviations { values } => [MATRIX, SUM, MIXED, &sizes(values), SORT, DEVIATIONS].concat(),
+            Kernel::Deviations { values } => [MATRIX, SUM, MIXED, &sizes(values), DEVIATIONS].concat(),
             Kernel::Weiszfeld { .. } => [MATRIX, TILE, WEISZFELD].concat(),
             Kernel::WeiszfeldStep => [MATRIX, WEISZFELD_STEP].concat(),
             Kernel::Momentum => [MATRIX, MOMENTUM].concat(),
             Kernel::Gather => [MATRIX, GATHER].concat(),
+        }
+    }
+
+    /// Columns of a group, for kernels that walk columns: one an invocation, or several invocations a column.
+    pub(crate) fn columns(self) -> usize {
+        match self {
+            Kernel::Coordinate(what) if what.sorts() => KEYS / what.values.next_power_of_two(),
+            _ => 64,
         }
     }
 
@@ -136,17 +146,22 @@ pub(crate) fn slices(rows: usize) -> usize {
 
 /// Constants for the number of ordered values.
 fn sizes(values: usize) -> String {
-    format!("const N = {values}u;\nconst MIXED = N;\n")
+    format!("const N = {values}u;\nconst MIXED = N;\nconst SIZE = {}u;\n", values.next_power_of_two())
 }
 
 impl Coordinate {
+    /// Are the keys of a column sorted by several invocations?
+    fn sorts(self) -> bool {
+        self.values > UNROLLED && matches!(self.stat, Stat::Ranks { .. } | Stat::Nearest { .. })
+    }
+
     fn source(self) -> String {
         let (sum, mixed) = if self.mixed { (SUM, MIXED) } else { ("", "") };
         let prelude = self.prelude();
         let body = match self.stat {
             Stat::MajoritySign => SIGNS,
             Stat::CountedMedian | Stat::CountedTrimmedMean { .. } => COUNTED,
-            _ if self.values > UNROLLED => return [MATRIX, COORDINATE, sum, mixed, &prelude, SORT, COORDINATE_LOOP].concat(),
+            _ if self.sorts() => COORDINATE_SORT,
             _ => return [MATRIX, COORDINATE, sum, mixed, &prelude, &self.unrolled()].concat(),
         };
         [MATRIX, COORDINATE, sum, mixed, &prelude, body].concat()

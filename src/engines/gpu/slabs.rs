@@ -173,7 +173,7 @@ impl Resident {
             let params = self.device.filled(Use::Uniform, &[params]);
             let bindings = [(0, &slab), (1, &table), (2, &params), (3, &*self.slabs[chunk.index])];
             let mut encoder = self.device.encoder();
-            let [x, y, _] = groups(chunk.columns.div_ceil(64));
+            let [x, y, _] = groups(chunk.columns.div_ceil(Kernel::Momentum.columns()));
             self.device.bind(Kernel::Momentum, &bindings).dispatch(&mut encoder, [x, y, present.len() as u32]);
             let fetch = self.device.fetch(&mut encoder, &table, 0, 4);
             self.device.submit(encoder);
