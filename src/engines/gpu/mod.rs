@@ -2,6 +2,7 @@
 //!
 //! - `adapters`: what there is and which one a name means
 //! - `shader`: the text of every kernel
+//! - `clock`: the time that kernels take, by the device's own clock
 //! - `device`: a device with its pipelines, spare buffers and errors
 //! - `slabs`: a matrix as slabs of columns, on the device or streaming from the host
 //! - `layout`: how a matrix is cut
@@ -9,6 +10,7 @@
 //! - `passes`: what the engine offers to [`crate::engines::execute`]
 
 mod adapters;
+mod clock;
 mod device;
 mod layout;
 mod params;
@@ -58,6 +60,11 @@ impl GpuEngine {
         format!("{} ({})", self.device.info.name, self.device.info.backend)
     }
 
+    /// Can its device tell how long kernels took?
+    pub(crate) fn has_clock(&self) -> bool {
+        self.device.clock().is_some()
+    }
+
     /// Does this engine's device hold the matrix?
     pub(crate) fn holds(&self, resident: &Resident) -> bool {
         Arc::ptr_eq(&self.device, resident.device())
@@ -69,18 +76,18 @@ impl GpuEngine {
         Resident::load(&self.device, rows).await
     }
 
-    /// Passes over rows in host memory; they stay on the device between the passes of a call if the budget allows.
-    pub(crate) fn stream<'a>(&self, rows: &'a Rows<'a>) -> Result<GpuPasses<'a>> {
+    /// Passes over rows in host memory, timed on the device if asked; they stay on the device between the passes of a call if the budget allows.
+    pub(crate) fn stream<'a>(&self, rows: &'a Rows<'a>, timed: bool) -> Result<GpuPasses<'a>> {
         self.takes(rows.n())?;
         let layout = Layout::within(&self.device, rows.n(), rows.d(), self.budget)?;
         let whole = 4 * (rows.n() as u64) * (rows.d() as u64) + 2 * layout.slab_bytes() <= self.budget;
-        Ok(GpuPasses::new(self.device.clone(), Source::host(rows, layout, whole)))
+        Ok(GpuPasses::new(self.device.clone(), Source::host(rows, layout, whole), timed))
     }
 
-    /// Passes over a matrix on the device.
-    pub(crate) fn resident<'a>(&self, resident: &'a Resident) -> Result<GpuPasses<'a>> {
+    /// Passes over a matrix on the device, timed on it if asked.
+    pub(crate) fn resident<'a>(&self, resident: &'a Resident, timed: bool) -> Result<GpuPasses<'a>> {
         self.takes(resident.n())?;
-        Ok(GpuPasses::new(self.device.clone(), Source::Resident(resident)))
+        Ok(GpuPasses::new(self.device.clone(), Source::Resident(resident), timed))
     }
 
     fn takes(&self, n: usize) -> Result<()> {

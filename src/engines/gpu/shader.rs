@@ -19,6 +19,8 @@ const WEISZFELD: &str = include_str!("../../../shaders/weiszfeld.wgsl");
 const WEISZFELD_STEP: &str = include_str!("../../../shaders/weiszfeld_step.wgsl");
 const MOMENTUM: &str = include_str!("../../../shaders/momentum.wgsl");
 const GATHER: &str = include_str!("../../../shaders/gather.wgsl");
+const READ: &str = include_str!("../../../shaders/read.wgsl");
+const COPY: &str = include_str!("../../../shaders/copy.wgsl");
 
 /// Most rows whose keys stay in registers, ordered by straight-line text; beyond it a loop over a private array.
 pub(crate) const UNROLLED: usize = 64;
@@ -29,8 +31,11 @@ pub(crate) const MOST_ROWS: usize = 1024;
 /// Columns a group of a tiled kernel sums, as in `tile.wgsl`.
 pub(crate) const BLOCK: usize = 4096;
 
-/// Invocations of a group of a tiled kernel, and vectors of a tile, as in `tile.wgsl`.
-const THREADS: usize = 256;
+/// Vectors of four values that a group of the reading kernel reads, as in `read.wgsl`.
+pub(crate) const READ_VECTORS: usize = 8192;
+
+/// Invocations of a group of a tiled kernel, and vectors of a tile, as in `tile.wgsl`; the reading and copying kernels have as many.
+pub(crate) const THREADS: usize = 256;
 const TILE_VECTORS: usize = 1024;
 
 /// One specialisation of a kernel; each is compiled once for an engine.
@@ -43,6 +48,8 @@ pub(crate) enum Kernel {
     WeiszfeldStep,
     Momentum,
     Gather,
+    Read,
+    Copy,
 }
 
 /// What a coordinate kernel orders.
@@ -68,6 +75,8 @@ impl Kernel {
             Kernel::WeiszfeldStep => "weiszfeld_step",
             Kernel::Momentum => "momentum",
             Kernel::Gather => "gather",
+            Kernel::Read => "read",
+            Kernel::Copy => "copy",
         }
     }
 
@@ -81,6 +90,8 @@ impl Kernel {
             Kernel::WeiszfeldStep => [MATRIX, WEISZFELD_STEP].concat(),
             Kernel::Momentum => [MATRIX, MOMENTUM].concat(),
             Kernel::Gather => [MATRIX, GATHER].concat(),
+            Kernel::Read => READ.into(),
+            Kernel::Copy => COPY.into(),
         }
     }
 
@@ -303,7 +314,7 @@ mod tests {
     }
 
     fn kernels() -> Vec<Kernel> {
-        let mut all = vec![Kernel::Mix, Kernel::WeiszfeldStep, Kernel::Momentum, Kernel::Gather];
+        let mut all = vec![Kernel::Mix, Kernel::WeiszfeldStep, Kernel::Momentum, Kernel::Gather, Kernel::Read, Kernel::Copy];
         let coordinate = |stat, values| {
             let kernel = move |mixed, diagnose| Kernel::Coordinate(Coordinate { stat, values, mixed, diagnose });
             [kernel(false, false), kernel(true, false), kernel(values % 2 == 0, true)]
@@ -381,14 +392,16 @@ mod tests {
     /// Numbers that stand both in WGSL and in Rust.
     #[test]
     fn shared_constants_agree() {
-        let module = parsed(Kernel::Gram { rows: 5 });
-        let value = |name: &str| {
+        let value_in = |kernel, name: &str| {
+            let module = parsed(kernel);
             let (_, constant) = module.constants.iter().find(|(_, c)| c.name.as_deref() == Some(name)).expect(name);
             match module.global_expressions[constant.init] {
                 naga::Expression::Literal(naga::Literal::U32(v)) => v as usize,
                 ref other => panic!("{name}: {other:?}"),
             }
         };
+        let value = |name| value_in(Kernel::Gram { rows: 5 }, name);
+        assert_eq!((value_in(Kernel::Read, "THREADS"), value_in(Kernel::Read, "READ_VECTORS")), (THREADS, READ_VECTORS));
         assert_eq!((value("BLOCK"), value("THREADS"), value("TILE")), (BLOCK, THREADS, TILE_VECTORS));
         assert_eq!(value("EXPONENT"), crate::engines::keys::EXPONENT as usize);
         assert_eq!((value("ORIGIN"), value("GIVEN")), (crate::engines::passes::ORIGIN, crate::engines::passes::GIVEN));
