@@ -10,9 +10,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{BLACK, ShapeStyle, WHITE};
 use std::fmt::Display;
 
-/// Width of a picture, height of its head, of a line of the chart of shares, and of the chart of times.
+/// Width of a picture, height of its title, of a line of the chart of shares, and of the chart of times.
 const WIDTH: u32 = 900;
-const HEAD: u32 = 70;
+const HEAD: u32 = 44;
 const LINE: u32 = 20;
 const TIMES: u32 = 460;
 /// Room for names at the left, and for axes and margins.
@@ -34,14 +34,15 @@ pub fn fractions(title: &str, measured: &[&Measurement]) -> Result<String, Strin
     }
     let (least, most) = (least / 1.15, all().fold(1.0, f64::max) * 1.1);
     let height = LINE * names.len() as u32;
-    drawn((WIDTH, HEAD + height + AXIS), |root| {
+    let top = HEAD + legend_height(&sizes);
+    drawn((WIDTH, top + height + AXIS), |root| {
         head(root, title, &sizes)?;
         let x =
             |share: f64| NAMES + ((WIDTH as i32 - NAMES - 30) as f64 * (share / least).ln() / (most / least).ln()).round() as i32;
-        let bottom = (HEAD + height) as i32;
+        let bottom = (top + height) as i32;
         for share in [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0].into_iter().filter(|share| (least..=most).contains(share)) {
             let line = ShapeStyle::from(if share == 1.0 { &BLACK } else { &GREY }).stroke_width(if share == 1.0 { 2 } else { 1 });
-            root.draw(&PathElement::new([(x(share), HEAD as i32), (x(share), bottom)], line)).map_err(words)?;
+            root.draw(&PathElement::new([(x(share), top as i32), (x(share), bottom)], line)).map_err(words)?;
             let label = font(12).pos(Pos::new(HPos::Center, VPos::Top));
             root.draw(&Text::new(format!("{:.0} %", 100.0 * share), (x(share), bottom + 6), label)).map_err(words)?;
         }
@@ -49,7 +50,7 @@ pub fn fractions(title: &str, measured: &[&Measurement]) -> Result<String, Strin
         let what = "share of the limit: time of plain reads of the same bytes / time";
         root.draw(&Text::new(what, ((NAMES + WIDTH as i32) / 2, bottom + 24), label)).map_err(words)?;
         for (line, name) in names.iter().enumerate() {
-            let y = (HEAD + LINE * line as u32 + LINE / 2) as i32;
+            let y = (top + LINE * line as u32 + LINE / 2) as i32;
             root.draw(&PathElement::new([(NAMES, y), (WIDTH as i32 - 30, y)], GREY)).map_err(words)?;
             let label = font(13).pos(Pos::new(HPos::Right, VPos::Center));
             root.draw(&Text::new(name.clone(), (NAMES - 10, y), label)).map_err(words)?;
@@ -65,13 +66,14 @@ pub fn fractions(title: &str, measured: &[&Measurement]) -> Result<String, Strin
     })
 }
 
-/// Time against d, both on logarithmic scales, a line for each thing measured; proportional to d is parallel to the grey lines.
+/// Time against d, both on logarithmic scales, a line for each thing measured.
 ///
 /// # Errors
 /// As [`fractions`].
 pub fn times(title: &str, measured: &[&Measurement]) -> Result<String, String> {
-    let several = distinct(measured.iter().map(|m| (m.device.clone(), m.n))).len() > 1;
-    let name = |m: &Measurement| if several { format!("{}, n = {}", m.what, m.n) } else { m.what.clone() };
+    let devices = distinct(measured.iter().map(|m| m.device.clone())).len();
+    let device = |m: &Measurement| if devices > 1 { format!(", {}", m.device) } else { String::new() };
+    let name = |m: &Measurement| format!("{}, n = {}{}", m.what, m.n, device(m));
     let names = distinct(measured.iter().map(|m| name(m)));
     let range = |of: fn(&Measurement) -> f64| {
         let each = || measured.iter().map(|m| of(m));
@@ -81,9 +83,10 @@ pub fn times(title: &str, measured: &[&Measurement]) -> Result<String, String> {
     if names.is_empty() || t0 <= 0.0 {
         return Err("there is nothing to draw".into());
     }
-    drawn((WIDTH, HEAD + TIMES), |root| {
+    let top = HEAD + legend_height(&names);
+    drawn((WIDTH, top + TIMES), |root| {
         head(root, title, &names)?;
-        let (_, body) = root.split_vertically(HEAD);
+        let (_, body) = root.split_vertically(top);
         let mut chart = ChartBuilder::on(&body)
             .margin(8)
             .margin_right(24)
@@ -126,13 +129,25 @@ pub fn times(title: &str, measured: &[&Measurement]) -> Result<String, String> {
 /// The title and, below it, what the marks mean.
 fn head(root: &Area, title: &str, entries: &[String]) -> Result<(), String> {
     root.draw(&Text::new(title.to_owned(), (16, 14), font(17))).map_err(words)?;
-    let step = (WIDTH as i32 - 32) / (entries.len().max(1) as i32).max(3);
+    let columns = legend_columns(entries);
     for (family, entry) in entries.iter().enumerate() {
-        let x = 24 + step * family as i32;
-        mark(root, (x, 48), family, family >= 4).map_err(words)?;
-        root.draw(&Text::new(entry.clone(), (x + 12, 48), font(13).pos(Pos::new(HPos::Left, VPos::Center)))).map_err(words)?;
+        let (column, line) = (family % columns, family / columns);
+        let x = 24 + ((WIDTH as usize - 32) / columns * column) as i32;
+        let y = HEAD as i32 + LINE as i32 * line as i32;
+        mark(root, (x, y), family, family >= 4).map_err(words)?;
+        root.draw(&Text::new(entry.clone(), (x + 12, y), font(13).pos(Pos::new(HPos::Left, VPos::Center)))).map_err(words)?;
     }
     Ok(())
+}
+
+/// Entries of the legend side by side.
+fn legend_columns(entries: &[String]) -> usize {
+    let longest = entries.iter().map(|entry| entry.chars().count()).max().unwrap_or(0);
+    ((WIDTH as usize - 32) / (7 * longest + 40)).clamp(1, 4)
+}
+
+fn legend_height(entries: &[String]) -> u32 {
+    LINE * entries.len().div_ceil(legend_columns(entries)) as u32
 }
 
 /// What tells a mark from others: as much of n, d and the device as differs.

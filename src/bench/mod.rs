@@ -82,7 +82,7 @@ pub enum Work {
 }
 
 impl Work {
-    /// A short name: the rule's specification, or the kernel's name.
+    /// A short name: for a whole aggregate the rule's specification, for a kernel its own.
     pub fn name(&self) -> String {
         match self {
             Work::Read => "plain read".into(),
@@ -94,7 +94,8 @@ impl Work {
             Work::Coordinate(rule) => format!("coordinate {}", rule.spec()),
             Work::MixedCoordinate(rule) => format!("mixed coordinate {}", rule.spec()),
             Work::Momentum => "momentum".into(),
-            Work::Rule(rule) | Work::Streamed(rule) => rule.spec(),
+            Work::Rule(rule) => rule.spec(),
+            Work::Streamed(rule) => format!("streamed {}", rule.spec()),
         }
     }
 
@@ -260,6 +261,15 @@ impl<'a> Bench<'a> {
         self.f = f;
     }
 
+    /// Does the work once and forgets the result.
+    ///
+    /// # Errors
+    /// What the rule refuses; [`Error::Device`] when the device fails.
+    pub fn run(&mut self, work: &Work) -> Result<()> {
+        let engine = self.engine.clone();
+        self.run_on(&engine, work).map(drop)
+    }
+
     /// Measures work some times, and its limit between them. Runs it once before, so that nothing is compiled or allocated while the
     /// time is taken.
     ///
@@ -267,7 +277,7 @@ impl<'a> Bench<'a> {
     /// What the rule refuses; [`Error::Device`] when the device fails.
     pub fn measure(&mut self, work: &Work, repetitions: usize) -> Result<Measurement> {
         let engine = self.engine.clone();
-        let limit = self.run(&engine, work)?.0;
+        let limit = self.run_on(&engine, work)?.0;
         let parts: Vec<(Work, usize)> = limit.parts().collect();
         parts.iter().try_for_each(|(plain, _)| self.cost(plain).map(drop))?;
         let (mut costs, mut limits) = (Vec::new(), Vec::new());
@@ -308,19 +318,18 @@ impl<'a> Bench<'a> {
 
     /// The time of one run; that by the device's clock is taken in a run of its own, because asking for it takes time.
     fn cost(&mut self, work: &Work) -> Result<Cost> {
-        let engine = self.engine.clone();
         let begin = Instant::now();
-        self.run(&engine, work)?;
+        self.run(work)?;
         let seconds = begin.elapsed().as_secs_f64();
         let device = match self.timed.clone() {
-            Some(timed) => self.run(&timed, work)?.1,
+            Some(timed) => self.run_on(&timed, work)?.1,
             None => None,
         };
         Ok(Cost { seconds, device: device.unwrap_or(0.0) })
     }
 
     /// Does the work once. Its limit, and its time by the device's clock.
-    fn run(&mut self, engine: &Engine, work: &Work) -> Result<(Limit, Option<f64>)> {
+    fn run_on(&mut self, engine: &Engine, work: &Work) -> Result<(Limit, Option<f64>)> {
         let one = Limit { reads: 1, ..Limit::default() };
         let (n, f, on_cpu) = (self.rows.n(), self.f, matches!(engine.kind, Kind::Cpu(_)));
         if self.held.is_none() && !on_cpu && !matches!(work, Work::Upload | Work::Momentum | Work::Streamed(_)) {
@@ -410,4 +419,47 @@ async fn pass<P: Passes>(passes: &mut P, work: &Work, f: usize, out: &mut [f32],
         Work::Momentum | Work::Rule(_) | Work::Streamed(_) => {}
     }
     Ok(passes.device_seconds().await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_and_spreads() {
+        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0])), (2.0, 2.5));
+        assert_eq!(Times::of(&[3.0, 1.0, 2.0]), Times { median: 2.0, min: 1.0, max: 3.0 });
+        let limit = Limit { reads: 2, copies: 1, uploads: 0 };
+        assert_eq!((limit.bytes(10.0), limit.parts().map(|(_, times)| times).sum::<usize>()), (40.0, 3));
+    }
+
+    #[test]
+    fn every_work_is_measured_against_what_it_moves() {
+        let (n, f, d) = (15, 3, 9000);
+        let values = data(n, d, 1).unwrap();
+        assert!(values == data(n, d, 1).unwrap() && values != data(n, d, 2).unwrap());
+        let rows = Rows::from_slice(&values, n, d).unwrap();
+        let mut bench = Bench::new(&Engine::cpu(), &rows, f).unwrap();
+        let parsed = |spec: &str| spec.parse::<Spec>().unwrap().into_rule();
+        for (work, reads, copies) in [
+            (Work::Read, 1, 0),
+            (Work::Copy, 0, 1),
+            (Work::Momentum, 2, 1),
+            (Work::Rule(parsed("median")), 1, 0),
+            (Work::Rule(parsed("multi_krum")), 2, 0),
+            (Work::Rule(parsed("nnm+trimmed_mean")), 2, 0),
+        ] {
+            let measured = bench.measure(&work, 3).unwrap();
+            assert_eq!(measured.limit, Limit { reads, copies, uploads: 0 }, "{}", measured.what);
+            let Times { median, min, max } = measured.seconds;
+            assert!(measured.repetitions == 3 && 0.0 < min && min <= median && median <= max);
+            assert!(measured.fraction > 0.0 && measured.bytes_per_second > 0.0 && measured.limit_seconds > 0.0);
+            assert_eq!(measured.device_seconds, None);
+        }
+        assert_eq!(bench.room, values);
+        assert!(Work::kernels().iter().all(|work| bench.run(work).is_ok()));
+        bench.set_f(8);
+        assert!(bench.run(&Work::Rule(parsed("krum"))).is_err() && bench.run(&Work::Coordinate(parsed("median"))).is_err());
+        assert!(Bench::new(&Engine::reference(), &rows, f).is_err());
+    }
 }

@@ -23,3 +23,18 @@ pub(crate) fn copy(rows: &[&[f32]], room: &mut [f32]) -> u32 {
     pieces.for_each(|(to, from)| to.copy_from_slice(from));
     0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_is_read_and_copied() {
+        let values: Vec<f32> = (0..3 * 70_001).map(|i| (i as f32).sqrt()).collect();
+        let rows: Vec<&[f32]> = values.chunks(70_001).collect();
+        assert_eq!(read(&rows), values.iter().fold(0, |all, v| all ^ v.to_bits()));
+        let mut room = vec![0.0; values.len()];
+        copy(&rows, &mut room);
+        assert_eq!(room, values);
+    }
+}

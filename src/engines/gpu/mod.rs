@@ -118,6 +118,27 @@ mod tests {
     }
 
     #[test]
+    fn plain_reads_and_copies_see_every_value() {
+        use crate::engines::passes::{Passes, Plain};
+        let engine = open();
+        let folded = |n: usize, d: usize, what| {
+            let values = crate::bench::data(n, d, 5).unwrap();
+            let rows = Rows::from_slice(&values, n, d).unwrap();
+            let resident = pollster::block_on(engine.load(&rows)).unwrap();
+            let mut passes = engine.resident(&resident, true).unwrap();
+            let got = pollster::block_on(passes.plain(what, &mut [])).unwrap();
+            let clock = pollster::block_on(passes.device_seconds());
+            assert_eq!((clock.is_some(), clock.is_none_or(|seconds| seconds > 0.0)), (engine.has_clock(), true));
+            (got, values.iter().fold(0, |all, v| all ^ v.to_bits()))
+        };
+        // No padding, and more than one group. Of a copy the first four values come back.
+        let (got, expected) = folded(8, 64 * 321, Plain::Read);
+        assert_eq!(got, expected);
+        let (got, expected) = folded(1, 4, Plain::Copy);
+        assert_eq!(got, expected);
+    }
+
+    #[test]
     fn a_lost_device_is_an_error_and_a_new_engine_works() {
         let values: Vec<f32> = (0..50).map(|i| (i * i % 17) as f32).collect();
         let rows = Rows::from_slice(&values, 5, 10).unwrap();
