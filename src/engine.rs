@@ -126,6 +126,11 @@ impl Engine {
         self
     }
 
+    /// The settings that hold for every engine.
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
     /// Engine and device, e.g. `cpu (2 threads)`.
     pub fn name(&self) -> String {
         match &self.kind {
@@ -219,11 +224,12 @@ impl Engine {
         match (&self.kind, input) {
             #[cfg(feature = "gpu")]
             (Kind::Gpu(gpu), Input::Rows(rows)) => {
-                execute(&mut gpu.stream(rows)?, rule, f, &self.options, absent, self.name(), out).await
+                execute(&mut gpu.stream(rows, self.options.device_time)?, rule, f, &self.options, absent, self.name(), out).await
             }
             #[cfg(feature = "gpu")]
             (Kind::Gpu(gpu), Input::Matrix(Matrix { store: Store::Gpu(resident) })) if gpu.holds(resident) => {
-                execute(&mut gpu.resident(resident)?, rule, f, &self.options, absent, self.name(), out).await
+                execute(&mut gpu.resident(resident, self.options.device_time)?, rule, f, &self.options, absent, self.name(), out)
+                    .await
             }
             (Kind::Cpu(cpu), Input::Rows(rows)) => {
                 execute(&mut CpuRows::new(cpu, rows), rule, f, &self.options, absent, self.name(), out).await

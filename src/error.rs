@@ -110,6 +110,24 @@ pub enum Error {
         /// What is there.
         available: String,
     },
+    /// A result is not the one of the literal definition in f64: the engine or its driver is broken.
+    #[error("{rule} on {device}: coordinate {column} of n = {n}, f = {f} is {got:e}, by definition it is {expected:e}")]
+    Disagrees {
+        /// The rule's specification.
+        rule: String,
+        /// Engine and device.
+        device: String,
+        /// Rows.
+        n: usize,
+        /// Byzantine bound.
+        f: usize,
+        /// Coordinate with the largest difference.
+        column: usize,
+        /// The engine's value.
+        got: f64,
+        /// The definition's.
+        expected: f64,
+    },
     /// The device refused, ran out of memory or was lost. A new engine can be made.
     #[error("device '{device}': {reason}")]
     Device {

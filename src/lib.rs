@@ -1,11 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 pub mod attacks;
+pub mod bench;
 pub mod certify;
 mod chain;
 mod engine;
 mod engines;
 mod error;
+#[cfg(feature = "cli")]
+mod figure;
 pub mod geometry;
 pub mod gram;
 mod matrix;

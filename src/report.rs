@@ -49,6 +49,9 @@ pub struct Report {
     pub bytes_uploaded: u64,
     /// Bytes fetched from the device: the result and small tables.
     pub bytes_downloaded: u64,
+    /// Time that the kernels took by the device's own clock, without transfers: when
+    /// [`Options::device_time`](crate::Options::device_time) is set and the device has timestamps.
+    pub device_seconds: Option<f64>,
 }
 
 impl Report {

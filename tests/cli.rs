@@ -504,6 +504,82 @@ fn certify_compares_a_search_with_the_bounds() {
     folder.fails("rules --beta 1", "below 1");
 }
 
+/// An engine's name for the command: the adapter that `RESAM_TEST_DEVICE` names, else the GPU, else lavapipe.
+fn gpu(folder: &Folder) -> String {
+    let devices: Value = serde_json::from_str(&folder.succeeds("devices --json")).unwrap();
+    let real = devices["adapters"].as_array().unwrap().iter().any(|a| a["real"] == true);
+    std::env::var("RESAM_TEST_DEVICE").unwrap_or(if real { "gpu" } else { "lavapipe" }.into())
+}
+
+#[test]
+fn bench_compares_with_plain_reads() {
+    let folder = Folder::new();
+    let gpu = gpu(&folder);
+    for (device, size) in [("cpu", "-n 15 -d 9001"), (&gpu, "-n 6 -d 300")] {
+        let out = folder.succeeds(&format!("bench --quick {size} --repetitions 2 --device {device} --json --svg out.svg"));
+        let json: Value = serde_json::from_str(&out).unwrap();
+        let measured = json["measurements"].as_array().unwrap();
+        let svg = fs::read_to_string(folder.path("out.svg")).unwrap();
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+        assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
+        for name in rules::names() {
+            // Bulyan needs more workers than 6, and says so.
+            let refused = json["not_measured"].as_array().unwrap().iter().any(|m| m["what"] == name);
+            let what = |m: &&Value| m["section"] == "rules" && m["what"].as_str().unwrap().split(':').next() == Some(name);
+            assert_eq!(measured.iter().filter(what).count(), usize::from(!refused), "{name} on {device}");
+            assert_eq!(refused, device != "cpu" && name == "bulyan", "{name} on {device}");
+            assert!(refused || svg.contains(name), "{name}");
+        }
+        for m in measured {
+            let number = |value: &Value| value.as_f64().unwrap();
+            let all = [&m["fraction"], &m["seconds"]["median"], &m["bytes_per_second"], &m["limit_seconds"]].map(number);
+            assert!(all.iter().all(|v| v.is_finite() && *v > 0.0), "{m:#}");
+            assert!(m["device_fraction"].as_f64().is_none_or(|v| v.is_finite() && v > 0.0), "{m:#}");
+            assert_eq!(m["repetitions"], 2);
+        }
+        assert!(measured.iter().any(|m| m["what"] == "gram") && measured.iter().any(|m| m["what"] == "nnm+krum"));
+    }
+    let streamed = folder.succeeds(&format!("bench --what streaming --device {gpu} -n 3 -d 99000 -r median --repetitions 1"));
+    assert!(streamed.contains("streamed median") && streamed.contains("upload"), "{streamed}");
+}
+
+#[test]
+fn bench_measures_a_file_and_prints_tables() {
+    let folder = Folder::new().with("in.npy", &matrix(&momentums(), N));
+    let json =
+        folder.succeeds("bench --what rules --input in.npy --rule krum --rule median:f=4 -f 2 --repetitions 1 --device cpu --json");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let measured = json["measurements"].as_array().unwrap();
+    let sizes: Vec<_> = measured.iter().map(|m| [&m["n"], &m["d"], &m["f"]].map(|v| v.as_u64().unwrap() as usize)).collect();
+    assert_eq!(sizes, [[N, D, 2], [N, D, 4]]);
+    let calls = folder.succeeds("bench --what calls -n 5 -d 100 --rule mda --repetitions 1 --device cpu --markdown");
+    assert!(calls.contains("| calls/s |") && calls.contains("| mda | 5 | 1 | 100 |"), "{calls}");
+    let scaling = "bench --what scaling -n 5,7 -d 100,1000,10000 --rule median --repetitions 1 --device cpu --svg scaling.svg";
+    assert!(folder.succeeds(scaling).lines().filter(|line| line.starts_with("median")).count() == 6);
+    assert!(fs::read_to_string(folder.path("scaling.svg")).unwrap().contains("median, n = 7"));
+    let help = folder.succeeds("bench --help");
+    assert!(help.contains("Examples:") && help.contains("resam bench --quick"));
+    for (arguments, part) in [
+        ("--rule krumm", "krumm"),
+        ("--what everything", "everything"),
+        ("--repetitions 0", "repetitions"),
+        ("-n 5,7,9 -f 1,2", "-f has 2 numbers, but -n has 3"),
+        ("-n 0", "-n is 0"),
+        ("-d 0", "-d is 0"),
+        ("-n 5 -f 3 -d 10 --rule krum --what rules", "f = 3"),
+        ("--device nothing-like-it", "no device matches"),
+        ("--device reference -d 10 --what rules", "reference"),
+        ("--device cpu --what streaming", "GPU"),
+        ("--input in.npy -n 5", "cannot be used with"),
+        ("--input nowhere.npy", "nowhere.npy"),
+        ("--json --markdown", "cannot be used with"),
+        ("--svg nowhere/out.svg", "nowhere/out.svg"),
+        ("-n 1000000000 -d 18446744073709551615 --device cpu", "matrix"),
+    ] {
+        folder.fails(&format!("bench {arguments}"), part);
+    }
+}
+
 #[test]
 fn a_closed_pipe_is_no_failure() {
     let (reader, writer) = std::io::pipe().unwrap();

@@ -23,11 +23,13 @@ pub struct Options {
     pub sample: usize,
     /// Does the report of a coordinate-wise rule say how often each worker was outside of the values kept? Costs some time, no read.
     pub diagnose: bool,
+    /// Does the report say how long the kernels took by the device's own clock? Costs two timestamps a dispatch and one more transfer.
+    pub device_time: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 0x5eed, sample: 8192, diagnose: false }
+        Self { seed: 0x5eed, sample: 8192, diagnose: false, device_time: false }
     }
 }
 
@@ -58,8 +60,9 @@ pub(crate) async fn execute<P: Passes>(
         out.fill(f32::NAN);
         return Err(error);
     }
+    let device_seconds = passes.device_seconds().await;
     let Traffic { passes, read, uploaded, downloaded } = passes.traffic();
-    Ok(Report { passes, bytes_read: read, bytes_uploaded: uploaded, bytes_downloaded: downloaded, ..call.report })
+    Ok(Report { device_seconds, passes, bytes_read: read, bytes_uploaded: uploaded, bytes_downloaded: downloaded, ..call.report })
 }
 
 /// A report that says nothing yet.
@@ -86,6 +89,7 @@ pub(crate) fn blank(rule: &dyn Rule, device: String, n: usize, d: usize, f: usiz
         bytes_read: 0,
         bytes_uploaded: 0,
         bytes_downloaded: 0,
+        device_seconds: None,
     }
 }
 

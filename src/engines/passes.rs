@@ -109,8 +109,26 @@ pub(crate) trait Passes {
     async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<f64>>;
     /// The bits of one row.
     async fn copy_row(&mut self, row: usize, out: &mut [f32]) -> Result<()>;
+    /// Reads or moves the matrix and computes nothing, which is what a pass is measured against. A read returns the exclusive or of all
+    /// values' bits. `room` holds as many values as the matrix, for a copy in host memory; on a device it may be empty.
+    async fn plain(&mut self, what: Plain, room: &mut [f32]) -> Result<u32>;
+    /// Time that kernels took so far by the device's own clock, in seconds, if it has one and was asked to.
+    async fn device_seconds(&mut self) -> Option<f64> {
+        None
+    }
     /// One read a round: Weiszfeld's iteration on the scaled rows.
     async fn weiszfeld(&mut self, rows: &[usize], centre: usize, scales: &[f32], how: Weiszfeld) -> Result<Weiszfelds>;
+}
+
+/// What is done with the matrix where nothing is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plain {
+    /// Every value is read.
+    Read,
+    /// Every value is read and written.
+    Copy,
+    /// Rows in host memory are made ready for the kernels; on a CPU they are.
+    Upload,
 }
 
 /// Counters of an engine's work.

@@ -1,19 +1,18 @@
 //! Test accuracy against step, one panel an attack, as an SVG picture.
 //!
-//! Curves differ by colour (Okabe and Ito's palette, safe for the colour-blind), marker and dash, so the figure also
-//! reads in black and white.
+//! Curves differ by colour, marker and dash, so the figure also reads in black and white.
 
 use std::fmt::Display;
 
 use plotters::{
     chart::ChartBuilder,
-    coord::Shift,
-    element::{Circle, Cross, DashedPathElement, IntoDynElement, PathElement, Polygon, Text},
-    prelude::{DrawingArea, IntoDrawingArea, SVGBackend},
-    style::{BLACK, Color, IntoFont, RGBColor, ShapeStyle, TextStyle, WHITE},
+    element::{Cross, DashedPathElement, PathElement, Text},
+    prelude::{IntoDrawingArea, SVGBackend},
+    style::{BLACK, ShapeStyle, WHITE},
 };
 
 use super::{Point, TrainError};
+use crate::figure::{Area, GREY, colour, font, mark};
 
 /// One curve.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,11 +45,6 @@ const HEADER: u32 = 48;
 const ENTRY: (u32, u32) = (260, 30);
 /// Markers on a curve.
 const MARKS: usize = 6;
-/// Blue, vermillion, bluish green, reddish purple.
-const COLOURS: [RGBColor; 4] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
-const GREY: RGBColor = RGBColor(225, 225, 225);
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// The figure as the text of an SVG file: the title, the panels row by row, up to three in a row, and the legend.
 ///
@@ -148,36 +142,13 @@ fn draw_curve<'a>(
     path: &[(i32, i32)],
     marks: impl Iterator<Item = &'a (i32, i32)>,
 ) -> Result<(), TrainError> {
-    let colour = COLOURS[curve.family % COLOURS.len()];
-    let line = ShapeStyle::from(&colour).stroke_width(2);
+    let line = ShapeStyle::from(&colour(curve.family)).stroke_width(2);
     if curve.dashed {
         cell.draw(&DashedPathElement::new(path.iter().copied(), 6, 4, line)).map_err(refused)?;
     } else {
         cell.draw(&PathElement::new(path.to_vec(), line)).map_err(refused)?;
     }
-    let inside = if curve.dashed { WHITE.filled() } else { colour.filled() };
-    for &(x, y) in marks {
-        let corners: &[(i32, i32)] = match curve.family % COLOURS.len() {
-            0 => &[],
-            1 => &[(0, -6), (6, 5), (-6, 5)],
-            2 => &[(-4, -4), (4, -4), (4, 4), (-4, 4)],
-            _ => &[(0, -6), (6, 0), (0, 6), (-6, 0)],
-        };
-        let mut outline: Vec<_> = corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect();
-        if outline.is_empty() {
-            cell.draw(&Circle::new((x, y), 5, inside).into_dyn()).map_err(refused)?;
-            cell.draw(&Circle::new((x, y), 5, line)).map_err(refused)?;
-        } else {
-            cell.draw(&Polygon::new(outline.clone(), inside)).map_err(refused)?;
-            outline.extend_from_within(..2);
-            cell.draw(&PathElement::new(outline, line)).map_err(refused)?;
-        }
-    }
-    Ok(())
-}
-
-fn font(size: u32) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().color(&BLACK)
+    marks.copied().try_for_each(|at| mark(cell, at, curve.family, curve.dashed)).map_err(refused)
 }
 
 fn refused(error: impl Display) -> TrainError {

@@ -205,7 +205,7 @@ fn summary(Aggregate { values, report }: &Aggregate) -> String {
 }
 
 /// A number of bytes with an optional unit: 1048576, 1MiB, 2GB.
-fn bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let unit = unit.trim().to_lowercase();
     let (prefix, base) = match unit.strip_suffix("ib") {

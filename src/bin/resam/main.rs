@@ -1,6 +1,7 @@
 //! The `resam` command: robust aggregation of matrices on disk. It reads arguments and files; the work is the library's.
 
 mod aggregate;
+mod bench;
 mod certify;
 mod devices;
 mod driver;
@@ -34,6 +35,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Aggregate(aggregate::AggregateArgs),
+    Bench(bench::BenchArgs),
     Certify(certify::CertifyArgs),
     Devices(devices::DevicesArgs),
     Rules(rules::RulesArgs),
@@ -49,6 +51,7 @@ fn run() -> Result<(), Failure> {
     };
     match cli.command {
         Command::Aggregate(args) => aggregate::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Certify(args) => certify::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Rules(args) => rules::run(args),

@@ -34,6 +34,13 @@ pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     rows.iter().map(line).collect()
 }
 
+/// The same as a Markdown table; the first row is its head.
+pub(crate) fn markdown<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut lines: Vec<String> = rows.iter().map(|row| format!("| {} |\n", row.join(" | "))).collect();
+    lines.insert(1.min(lines.len()), format!("|{}\n", "---|".repeat(N)));
+    lines.concat()
+}
+
 /// The first few of a list.
 pub(crate) fn some<T: Display>(items: impl ExactSizeIterator<Item = T>) -> String {
     const FEW: usize = 12;

@@ -16,9 +16,10 @@ pub(crate) mod deviations;
 pub(crate) mod gram;
 pub(crate) mod mix;
 pub(crate) mod momentum;
+mod plain;
 
 use crate::engines::pair_sums::Sums;
-use crate::engines::passes::{Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Term, Traffic, Weiszfelds};
+use crate::engines::passes::{Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds};
 use crate::error::{Error, Result};
 use crate::plan::Weiszfeld;
 use crate::rows::Rows;
@@ -170,6 +171,16 @@ impl Passes for CpuRows<'_> {
     async fn copy_row(&mut self, row: usize, out: &mut [f32]) -> Result<()> {
         out.copy_from_slice(self.row(row));
         Ok(())
+    }
+
+    async fn plain(&mut self, what: Plain, room: &mut [f32]) -> Result<u32> {
+        self.count(self.rows.n());
+        let rows: Vec<&[f32]> = self.rows.iter().collect();
+        Ok(match what {
+            Plain::Read => self.engine.on_threads(|| plain::read(&rows)),
+            Plain::Copy => self.engine.on_threads(|| plain::copy(&rows, room)),
+            Plain::Upload => 0,
+        })
     }
 
     async fn weiszfeld(&mut self, rows: &[usize], centre: usize, scales: &[f32], how: Weiszfeld) -> Result<Weiszfelds> {

@@ -1,10 +1,12 @@
 //! A device with its compiled pipelines, spare buffers, and what went wrong on it.
 
 use super::adapters::AdapterInfo;
+use super::clock::Clock;
 use super::shader::Kernel;
 use crate::error::{Error, Result};
 use futures::channel::oneshot;
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 /// Spare buffers kept for the next call.
@@ -22,6 +24,8 @@ pub(crate) enum Use {
     Storage,
     Uniform,
     Readback,
+    /// Timestamps, from a query set.
+    Stamps,
 }
 
 impl Use {
@@ -30,6 +34,7 @@ impl Use {
             Use::Storage => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
             Use::Uniform => wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             Use::Readback => wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            Use::Stamps => wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
         }
     }
 }
@@ -62,7 +67,7 @@ impl Drop for Device {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic elsewhere leaves these values whole: they are replaced or pushed to, never half-changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -75,7 +80,12 @@ impl Device {
         if groups.0 < GROUP.0 || groups.1 < GROUP.1 {
             return Err(refused(format!("its groups have {groups:?} invocations and bytes, the kernels need {GROUP:?}")));
         }
-        let descriptor = wgpu::DeviceDescriptor { label: Some("resam"), required_limits: limits.clone(), ..Default::default() };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("resam"),
+            required_limits: limits.clone(),
+            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            ..Default::default()
+        };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| refused(e.to_string()))?;
         let (failure, lost) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
         let first = failure.clone();
@@ -150,12 +160,23 @@ impl Device {
         }
     }
 
-    pub(crate) fn encoder(&self) -> wgpu::CommandEncoder {
-        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    pub(crate) fn encoder(&self) -> Encoder {
+        self.timed_encoder(None)
     }
 
-    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) {
-        self.queue.submit([encoder.finish()]);
+    /// An encoder whose dispatches are timed if there is a clock.
+    pub(crate) fn timed_encoder(&self, clock: Option<Arc<Clock>>) -> Encoder {
+        Encoder { commands: self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()), clock }
+    }
+
+    /// A clock for one call, where the device has timestamps.
+    pub(crate) fn clock(&self) -> Option<Arc<Clock>> {
+        let has = self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        has.then(|| Arc::new(Clock::new(self.device.clone(), self.queue.get_timestamp_period())))
+    }
+
+    pub(crate) fn submit(&self, encoder: Encoder) {
+        self.queue.submit([encoder.commands.finish()]);
     }
 
     /// A kernel with its buffers, ready to be dispatched. `bindings` are (number in the shader, buffer).
@@ -191,7 +212,7 @@ impl Device {
     }
 
     /// Starts to fetch the first `bytes` of a buffer: the copy goes into the encoder, the bytes come when it was submitted.
-    pub(crate) fn fetch(&self, encoder: &mut wgpu::CommandEncoder, from: &Buffer, at: u64, bytes: u64) -> Fetch {
+    pub(crate) fn fetch(&self, encoder: &mut Encoder, from: &Buffer, at: u64, bytes: u64) -> Fetch {
         let buffer = self.buffer(Use::Readback, bytes);
         encoder.copy_buffer_to_buffer(&from.buffer, at, &buffer.buffer, 0, bytes);
         Fetch { buffer, bytes }
@@ -231,6 +252,26 @@ impl Device {
     }
 }
 
+/// Work recorded for one submission.
+pub(crate) struct Encoder {
+    commands: wgpu::CommandEncoder,
+    clock: Option<Arc<Clock>>,
+}
+
+impl Deref for Encoder {
+    type Target = wgpu::CommandEncoder;
+
+    fn deref(&self) -> &Self::Target {
+        &self.commands
+    }
+}
+
+impl DerefMut for Encoder {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.commands
+    }
+}
+
 /// A kernel with its buffers.
 pub(crate) struct Bound {
     name: &'static str,
@@ -240,8 +281,14 @@ pub(crate) struct Bound {
 
 impl Bound {
     /// Adds one dispatch to the encoder.
-    pub(crate) fn dispatch(&self, encoder: &mut wgpu::CommandEncoder, groups: [u32; 3]) {
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(self.name), timestamp_writes: None });
+    pub(crate) fn dispatch(&self, encoder: &mut Encoder, groups: [u32; 3]) {
+        let pair = encoder.clock.as_ref().map(|clock| clock.pair());
+        let timestamp_writes = pair.as_ref().map(|(set, first)| wgpu::ComputePassTimestampWrites {
+            query_set: set,
+            beginning_of_pass_write_index: Some(*first),
+            end_of_pass_write_index: Some(first + 1),
+        });
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(self.name), timestamp_writes });
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.group, &[]);
         pass.dispatch_workgroups(groups[0], groups[1], groups[2]);

@@ -2,6 +2,7 @@
 //!
 //! - `adapters`: what there is and which one a name means
 //! - `shader`: the text of every kernel
+//! - `clock`: the time that kernels take, by the device's own clock
 //! - `device`: a device with its pipelines, spare buffers and errors
 //! - `slabs`: a matrix as slabs of columns, on the device or streaming from the host
 //! - `layout`: how a matrix is cut
@@ -9,6 +10,7 @@
 //! - `passes`: what the engine offers to [`crate::engines::execute`]
 
 mod adapters;
+mod clock;
 mod device;
 mod layout;
 mod params;
@@ -58,6 +60,11 @@ impl GpuEngine {
         format!("{} ({})", self.device.info.name, self.device.info.backend)
     }
 
+    /// Can its device tell how long kernels took?
+    pub(crate) fn has_clock(&self) -> bool {
+        self.device.clock().is_some()
+    }
+
     /// Does this engine's device hold the matrix?
     pub(crate) fn holds(&self, resident: &Resident) -> bool {
         Arc::ptr_eq(&self.device, resident.device())
@@ -69,18 +76,18 @@ impl GpuEngine {
         Resident::load(&self.device, rows).await
     }
 
-    /// Passes over rows in host memory; they stay on the device between the passes of a call if the budget allows.
-    pub(crate) fn stream<'a>(&self, rows: &'a Rows<'a>) -> Result<GpuPasses<'a>> {
+    /// Passes over rows in host memory, timed on the device if asked; they stay on the device between the passes of a call if the budget allows.
+    pub(crate) fn stream<'a>(&self, rows: &'a Rows<'a>, timed: bool) -> Result<GpuPasses<'a>> {
         self.takes(rows.n())?;
         let layout = Layout::within(&self.device, rows.n(), rows.d(), self.budget)?;
         let whole = 4 * (rows.n() as u64) * (rows.d() as u64) + 2 * layout.slab_bytes() <= self.budget;
-        Ok(GpuPasses::new(self.device.clone(), Source::host(rows, layout, whole)))
+        Ok(GpuPasses::new(self.device.clone(), Source::host(rows, layout, whole), timed))
     }
 
-    /// Passes over a matrix on the device.
-    pub(crate) fn resident<'a>(&self, resident: &'a Resident) -> Result<GpuPasses<'a>> {
+    /// Passes over a matrix on the device, timed on it if asked.
+    pub(crate) fn resident<'a>(&self, resident: &'a Resident, timed: bool) -> Result<GpuPasses<'a>> {
         self.takes(resident.n())?;
-        Ok(GpuPasses::new(self.device.clone(), Source::Resident(resident)))
+        Ok(GpuPasses::new(self.device.clone(), Source::Resident(resident), timed))
     }
 
     fn takes(&self, n: usize) -> Result<()> {
@@ -108,6 +115,27 @@ mod tests {
         let adapter = named.or_else(|| (!real).then(|| "lavapipe".into())).filter(|name| name != "gpu");
         let engine = pollster::block_on(GpuEngine::new(GpuOptions { adapter, ..GpuOptions::default() }));
         engine.expect("a Vulkan adapter; Mesa's software one is in the package mesa-vulkan-drivers")
+    }
+
+    #[test]
+    fn plain_reads_and_copies_see_every_value() {
+        use crate::engines::passes::{Passes, Plain};
+        let engine = open();
+        let folded = |n: usize, d: usize, what| {
+            let values = crate::bench::data(n, d, 5).unwrap();
+            let rows = Rows::from_slice(&values, n, d).unwrap();
+            let resident = pollster::block_on(engine.load(&rows)).unwrap();
+            let mut passes = engine.resident(&resident, true).unwrap();
+            let got = pollster::block_on(passes.plain(what, &mut [])).unwrap();
+            let clock = pollster::block_on(passes.device_seconds());
+            assert_eq!((clock.is_some(), clock.is_none_or(|seconds| seconds > 0.0)), (engine.has_clock(), true));
+            (got, values.iter().fold(0, |all, v| all ^ v.to_bits()))
+        };
+        // No padding, and more than one group. Of a copy the first four values come back.
+        let (got, expected) = folded(8, 64 * 321, Plain::Read);
+        assert_eq!(got, expected);
+        let (got, expected) = folded(1, 4, Plain::Copy);
+        assert_eq!(got, expected);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! What the GPU engine offers to [`execute`](crate::engines::execute): each pass walks the slabs once, two in flight.
 
-use super::device::{Buffer, Device, Fetch, Use};
+use super::clock::Clock;
+use super::device::{Buffer, Device, Encoder, Fetch, Use};
 use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups};
-use super::shader::{Coordinate, Kernel, quads, slices};
+use super::shader::{Coordinate, Kernel, READ_VECTORS, THREADS, quads, slices};
 use super::slabs::Source;
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::EXPONENT;
 use crate::engines::pair_sums::{Running, Sums};
-use crate::engines::passes::{Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Term, Traffic, Weiszfelds};
+use crate::engines::passes::{Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds};
 use crate::error::Result;
 use crate::plan::Weiszfeld;
 use std::collections::VecDeque;
@@ -22,14 +23,20 @@ pub(crate) struct GpuPasses<'a> {
     source: Source<'a>,
     given: Arc<[f32]>,
     traffic: Traffic,
+    clock: Option<Arc<Clock>>,
 }
 
 /// What one slab's work leaves: the bytes under way, and buffers that must live until they arrive.
 type Flight = (Fetch, Vec<Buffer>);
 
 impl<'a> GpuPasses<'a> {
-    pub(crate) fn new(device: Arc<Device>, source: Source<'a>) -> Self {
-        Self { device, source, given: Arc::default(), traffic: Traffic::default() }
+    pub(crate) fn new(device: Arc<Device>, source: Source<'a>, timed: bool) -> Self {
+        let clock = if timed { device.clock() } else { None };
+        Self { device, source, given: Arc::default(), traffic: Traffic::default(), clock }
+    }
+
+    fn encoder(&self) -> Encoder {
+        self.device.timed_encoder(self.clock.clone())
     }
 
     fn count(&mut self, rows: &[usize]) {
@@ -59,7 +66,7 @@ impl<'a> GpuPasses<'a> {
     async fn each_slab<T: bytemuck::Pod>(
         &mut self,
         wanted: &[usize],
-        mut encode: impl FnMut(&Device, &mut wgpu::CommandEncoder, &Chunk, &Buffer, &Buffer) -> Flight,
+        mut encode: impl FnMut(&Device, &mut Encoder, &Chunk, &Buffer, &Buffer) -> Flight,
         mut take: impl FnMut(&Chunk, &[T]),
     ) -> Result<()> {
         let mut flying: VecDeque<(Chunk, Arc<Buffer>, Option<Buffer>, Flight)> = VecDeque::new();
@@ -70,7 +77,7 @@ impl<'a> GpuPasses<'a> {
             if let Some(chunk) = chunk {
                 let slab = self.source.slab(&self.device, &chunk, &in_matrix, &mut self.traffic);
                 let given = self.given_part(&chunk, wanted);
-                let mut encoder = self.device.encoder();
+                let mut encoder = self.encoder();
                 let flight = encode(&self.device, &mut encoder, &chunk, &slab, given.as_ref().unwrap_or(&slab));
                 self.device.submit(encoder);
                 flying.push_back((chunk, slab, given, flight));
@@ -102,7 +109,7 @@ impl<'a> GpuPasses<'a> {
         let wanted = [&wanted[..], &[centre as usize]].concat();
         let rows = self.table(Use::Storage, table);
         let notes = self.table(Use::Storage, &vec![0u32; table.len() + more]);
-        let encode = |device: &Device, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
+        let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
             let params = device.filled(Use::Uniform, &[Params { centre, ..Params::new(chunk, table.len()) }]);
             let y = device.buffer(Use::Storage, 4 * chunk.columns as u64);
             let mut bindings = vec![(0, slab), (1, &rows), (2, &params), (3, &y), (4, &notes), (6, given)];
@@ -173,7 +180,7 @@ impl Passes for GpuPasses<'_> {
             let at = columns.partition_point(|&k| k < chunk.first);
             (at, columns.partition_point(|&k| k < chunk.first + chunk.columns))
         };
-        let encode = |device: &Device, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
+        let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
             let (at, end) = of(chunk);
             let wanted: Vec<u32> = columns[at..end].iter().map(|&k| (k - chunk.first) as u32).collect();
             let width = wanted.len() as u32;
@@ -212,7 +219,7 @@ impl Passes for GpuPasses<'_> {
         let table = self.table(Use::Storage, &entries);
         let notes = self.table(Use::Storage, &vec![0u32; m]);
         let mut running = Running::new(m, frames.len());
-        let encode = |device: &Device, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
+        let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
             let params = device.filled(Use::Uniform, &[Params { centre, voters, anchor, ..Params::new(chunk, m) }]);
             let bytes = 4 * (chunk.blocks() * sums_a_block) as u64;
             let sums = device.buffer(Use::Storage, bytes);
@@ -262,7 +269,7 @@ impl Passes for GpuPasses<'_> {
         let (weights, sizes) = (self.weights(&mixed), self.table(Use::Storage, sizes));
         let notes = self.table(Use::Storage, &vec![0u32; rows.len()]);
         let mut totals = vec![ExactSum::default(); m];
-        let encode = |device: &Device, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
+        let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
             let params = Params { centre: mixed.centre as u32, ..Params::new(chunk, rows.len()) };
             let params = device.filled(Use::Uniform, &[params]);
             let bytes = 4 * (chunk.blocks() * m) as u64;
@@ -345,7 +352,7 @@ impl Passes for GpuPasses<'_> {
         }
         let header = loop {
             if self.source.stays() {
-                let mut encoder = device.encoder();
+                let mut encoder = self.encoder();
                 for _ in 0..ROUNDS.min(how.rounds - state.rounds) {
                     bound.iter().for_each(|(bound, groups)| bound.dispatch(&mut encoder, *groups));
                     step.dispatch(&mut encoder, [1, 1, 1]);
@@ -353,14 +360,14 @@ impl Passes for GpuPasses<'_> {
                 device.submit(encoder);
             } else {
                 let mut before = 0;
-                let encode = |device: &Device, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, slab: &Buffer, _: &Buffer| {
+                let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, _: &Buffer| {
                     let params = params(chunk, before);
                     before += chunk.blocks();
                     bind(&params, slab).dispatch(encoder, groups(chunk.blocks()));
                     (device.fetch(encoder, &on_device, 0, 16), vec![params])
                 };
                 self.each_slab(rows, encode, |_, _: &[u32]| ()).await?;
-                let mut encoder = device.encoder();
+                let mut encoder = self.encoder();
                 step.dispatch(&mut encoder, [1, 1, 1]);
                 device.submit(encoder);
             }
@@ -381,5 +388,30 @@ impl Passes for GpuPasses<'_> {
         state.largest = self.read_table(&notes, m).await?;
         debug_assert!(total.is_finite() || state.largest.iter().any(|&l| l >= EXPONENT));
         Ok(state)
+    }
+
+    async fn plain(&mut self, what: Plain, _room: &mut [f32]) -> Result<u32> {
+        let n = self.n();
+        let everyone: Vec<usize> = (0..n).collect();
+        self.count(&everyone);
+        let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, _: &Buffer| {
+            let vectors = n * chunk.stride() / 4;
+            let (kernel, count, made) = match what {
+                Plain::Read => (Kernel::Read, vectors.div_ceil(READ_VECTORS), 4 * vectors.div_ceil(READ_VECTORS)),
+                Plain::Copy => (Kernel::Copy, vectors.div_ceil(THREADS), 16 * vectors),
+                Plain::Upload => return (device.fetch(encoder, slab, 0, 4), Vec::new()),
+            };
+            let to = device.buffer(Use::Storage, made as u64);
+            device.bind(kernel, &[(0, slab), (3, &to)]).dispatch(encoder, groups(count));
+            // Of a copy some values, as a sign that it is done.
+            (device.fetch(encoder, &to, 0, if what == Plain::Read { made as u64 } else { 16 }), vec![to])
+        };
+        let mut folded = 0;
+        self.each_slab(&everyone, encode, |_, values: &[u32]| folded = values.iter().fold(folded, |a, b| a ^ b)).await?;
+        Ok(folded)
+    }
+
+    async fn device_seconds(&mut self) -> Option<f64> {
+        self.clock.as_ref()?.seconds(&self.device).await.ok()
     }
 }

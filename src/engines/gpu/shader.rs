@@ -20,6 +20,8 @@ const WEISZFELD: &str = include_str!("../../../shaders/weiszfeld.wgsl");
 const WEISZFELD_STEP: &str = include_str!("../../../shaders/weiszfeld_step.wgsl");
 const MOMENTUM: &str = include_str!("../../../shaders/momentum.wgsl");
 const GATHER: &str = include_str!("../../../shaders/gather.wgsl");
+const READ: &str = include_str!("../../../shaders/read.wgsl");
+const COPY: &str = include_str!("../../../shaders/copy.wgsl");
 
 /// Most rows whose keys stay in registers, ordered by straight-line text; beyond it a group sorts a few columns in its memory.
 const UNROLLED: usize = 128;
@@ -33,8 +35,11 @@ pub(crate) const MOST_ROWS: usize = 1024;
 /// Columns a group of a tiled kernel sums, as in `tile.wgsl`.
 pub(crate) const BLOCK: usize = 4096;
 
-/// Invocations of a group of a tiled kernel, and vectors of a tile, as in `tile.wgsl`.
-const THREADS: usize = 256;
+/// Vectors of four values that a group of the reading kernel reads, as in `read.wgsl`.
+pub(crate) const READ_VECTORS: usize = 8192;
+
+/// Invocations of a group of a tiled kernel, and vectors of a tile, as in `tile.wgsl`; the reading and copying kernels have as many.
+pub(crate) const THREADS: usize = 256;
 const TILE_VECTORS: usize = 1024;
 
 /// One specialisation of a kernel; each is compiled once for an engine.
@@ -57,6 +62,8 @@ pub(crate) enum Kernel {
     WeiszfeldStep,
     Momentum,
     Gather,
+    Read,
+    Copy,
 }
 
 /// What a coordinate kernel orders.
@@ -83,6 +90,8 @@ impl Kernel {
             Kernel::WeiszfeldStep => "weiszfeld_step",
             Kernel::Momentum => "momentum",
             Kernel::Gather => "gather",
+            Kernel::Read => "read",
+            Kernel::Copy => "copy",
         }
     }
 
@@ -97,6 +106,8 @@ impl Kernel {
             Kernel::WeiszfeldStep => [MATRIX, WEISZFELD_STEP].concat(),
             Kernel::Momentum => [MATRIX, MOMENTUM].concat(),
             Kernel::Gather => [MATRIX, GATHER].concat(),
+            Kernel::Read => READ.into(),
+            Kernel::Copy => COPY.into(),
         }
     }
 
@@ -339,7 +350,7 @@ mod tests {
     }
 
     fn kernels() -> Vec<Kernel> {
-        let mut all = vec![Kernel::Mix, Kernel::WeiszfeldStep, Kernel::Momentum, Kernel::Gather];
+        let mut all = vec![Kernel::Mix, Kernel::WeiszfeldStep, Kernel::Momentum, Kernel::Gather, Kernel::Read, Kernel::Copy];
         let coordinate = |stat, values| {
             let kernel = move |mixed, diagnose| Kernel::Coordinate(Coordinate { stat, values, mixed, diagnose });
             [kernel(false, false), kernel(true, false), kernel(values % 2 == 0, true)]
@@ -431,5 +442,6 @@ mod tests {
         let exponent = crate::engines::keys::EXPONENT as usize;
         assert_eq!(shared, [BLOCK, THREADS, TILE_VECTORS, exponent, crate::engines::passes::ORIGIN, crate::engines::passes::GIVEN]);
         assert_eq!(value(&parsed(Kernel::Deviations { values: 5 }), "BLOCK"), BLOCK);
+        assert_eq!(["THREADS", "READ_VECTORS"].map(|name| value(&parsed(Kernel::Read), name)), [THREADS, READ_VECTORS]);
     }
 }

@@ -1,7 +1,7 @@
 //! A matrix as slabs of columns: n rows × some columns, row-major, each in a buffer of its own. No slab is larger than what a
 //! kernel can bind, so neither the device's limits nor its memory bound the size of a matrix.
 
-use super::device::{Buffer, Device, Use};
+use super::device::{Buffer, Device, Encoder, Fetch, Use};
 use super::layout::{Chunk, Layout};
 use super::params::{Params, RowEntry, groups};
 use super::shader::Kernel;
@@ -114,7 +114,7 @@ impl Resident {
     }
 
     /// Starts to fetch one row of a slab.
-    pub(crate) fn fetch_row(&self, encoder: &mut wgpu::CommandEncoder, chunk: &Chunk, row: usize) -> super::device::Fetch {
+    pub(crate) fn fetch_row(&self, encoder: &mut Encoder, chunk: &Chunk, row: usize) -> Fetch {
         self.device.fetch(encoder, &self.slabs[chunk.index], 4 * (row * chunk.stride()) as u64, 4 * chunk.columns as u64)
     }
 

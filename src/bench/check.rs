@@ -1,0 +1,104 @@
+//! Nothing that computes something else is worth a measurement.
+
+use super::data;
+use crate::engine::Engine;
+use crate::engines::execute::Options;
+use crate::error::{Error, Result};
+use crate::rows::Rows;
+use crate::rules::Rule;
+
+/// Columns of the check, more than one block of columns that engines sum in f32.
+const COLUMNS: usize = 4200;
+
+/// Columns of the sample, fewer than those of the check, so that the kernels of larger matrices run.
+const SAMPLE: usize = 64;
+
+/// Largest difference from the definition, relative to the largest coordinate.
+const NEAR: f64 = 1e-4;
+
+/// Subsets of rows that a definition may enumerate here.
+const SUBSETS: u128 = 500;
+
+/// Rules whose definitions enumerate subsets of rows.
+const ENUMERATING: [&str; 3] = ["mda", "mva", "smea"];
+
+/// Holds a rule's aggregate of a small seeded matrix of n rows against its literal definition in f64. Definitions that enumerate subsets
+/// of rows are asked for a smaller f.
+///
+/// # Errors
+/// [`Error::Disagrees`]; what [`Engine::aggregate`] refuses.
+pub fn check(engine: &Engine, rule: &dyn Rule, n: usize, f: usize, seed: u64) -> Result<()> {
+    let engine = engine.clone().with_options(Options { sample: SAMPLE, ..engine.options() });
+    let spec = rule.spec();
+    let last = spec.rsplit('+').next().and_then(|stage| stage.split(':').next()).unwrap_or_default();
+    let f = if ENUMERATING.contains(&last) { (0..=f).rev().find(|&f| subsets(n, f) <= SUBSETS).unwrap_or(0) } else { f };
+    let values = data(n, COLUMNS, seed)?;
+    let rows = Rows::from_slice(&values, n, COLUMNS)?;
+    let got = engine.aggregate_blocking(rule, &rows, f)?.values;
+    let expected = Engine::reference_f64(rule, &rows, f)?;
+    let largest = expected.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+    let off = |k: usize| (f64::from(got[k]) - expected[k]).abs();
+    // NaN is the largest of all.
+    let worst = (0..COLUMNS).max_by(|&a, &b| off(a).total_cmp(&off(b))).unwrap_or(0);
+    if off(worst) <= NEAR * largest {
+        return Ok(());
+    }
+    let (rule, device) = (spec, engine.name());
+    Err(Error::Disagrees { rule, device, n, f, column: worst, got: got[worst].into(), expected: expected[worst] })
+}
+
+/// C(n, f), held within range.
+fn subsets(n: usize, f: usize) -> u128 {
+    (0..f).fold(1, |count: u128, k| count.saturating_mul((n - k) as u128) / (k as u128 + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+    use crate::resilience::Resilience;
+    use crate::rules::{Average, Cohort, TrimmedMean};
+
+    /// Claims to be the trimmed mean and computes the average.
+    #[derive(Debug)]
+    struct Faulty;
+
+    impl Rule for Faulty {
+        fn name(&self) -> &'static str {
+            "trimmed_mean"
+        }
+        fn definition(&self) -> &'static str {
+            TrimmedMean.definition()
+        }
+        fn lambda(&self, n: usize, f: usize, d: usize) -> Resilience {
+            TrimmedMean.lambda(n, f, d)
+        }
+        fn plan(&self, cohort: &Cohort<'_>) -> Plan {
+            Average.plan(cohort)
+        }
+        fn reference(&self, rows: &[Vec<f64>], cohort: &Cohort<'_>) -> Vec<f64> {
+            TrimmedMean.reference(rows, cohort)
+        }
+    }
+
+    #[test]
+    fn a_planted_fault_is_noticed() {
+        let error = check(&Engine::cpu(), &Faulty, 15, 3, 1).unwrap_err();
+        assert!(matches!(&error, Error::Disagrees { got, expected, .. } if got != expected), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("trimmed_mean on cpu") && text.contains("by definition"), "{text}");
+    }
+
+    #[test]
+    fn every_rule_is_what_its_definition_says() {
+        for rule in crate::bench::rules() {
+            check(&Engine::cpu(), &*rule, 15, 3, 1).unwrap();
+        }
+    }
+
+    #[test]
+    fn subsets_are_counted() {
+        assert_eq!((subsets(15, 3), subsets(5, 0), subsets(51, 2)), (455, 1, 1275));
+        assert!(subsets(1000, 500) > SUBSETS);
+    }
+}
