@@ -218,6 +218,18 @@ impl Device {
         Fetch { buffer, bytes }
     }
 
+    /// Starts to fetch the beginnings of some buffers, so many bytes of each, one behind the other.
+    pub(crate) fn fetch_all(&self, encoder: &mut Encoder, parts: &[(&Buffer, u64)]) -> Fetch {
+        let total = parts.iter().map(|(_, bytes)| bytes).sum();
+        let buffer = self.buffer(Use::Readback, total);
+        let mut at = 0;
+        for (from, bytes) in parts {
+            encoder.copy_buffer_to_buffer(&from.buffer, 0, &buffer.buffer, at, *bytes);
+            at += bytes;
+        }
+        Fetch { buffer, bytes: total }
+    }
+
     /// Hands the fetched values to `take`.
     pub(crate) async fn receive<T: bytemuck::Pod, R>(&self, fetch: Fetch, take: impl FnOnce(&[T]) -> R) -> Result<R> {
         let Fetch { mut buffer, bytes } = fetch;

@@ -115,11 +115,18 @@ impl<'a> GpuPasses<'a> {
             let mut bindings = vec![(0, slab), (1, &rows), (2, &params), (3, &y), (4, &notes), (6, given)];
             bindings.extend(extra.map(|extra| (5, extra)));
             device.bind(kernel, &bindings).dispatch(encoder, groups(chunk.columns.div_ceil(kernel.columns())));
-            (device.fetch(encoder, &y, 0, 4 * chunk.columns as u64), vec![params, y])
+            let parts = [(&y, 4 * chunk.columns as u64), (&notes, 4 * (table.len() + more) as u64)];
+            (device.fetch_all(encoder, &parts), vec![params, y])
         };
-        let take = |chunk: &Chunk, y: &[f32]| out[chunk.first..chunk.first + chunk.columns].copy_from_slice(y);
+        // What is noted grows from slab to slab: the last one's is that of all.
+        let mut noted = vec![0; table.len() + more];
+        let take = |chunk: &Chunk, values: &[u32]| {
+            let (y, notes) = values.split_at(chunk.columns);
+            bytemuck::cast_slice_mut(&mut out[chunk.first..chunk.first + chunk.columns]).copy_from_slice(y);
+            noted.copy_from_slice(notes);
+        };
         self.each_slab(&wanted, encode, take).await?;
-        self.read_table(&notes, table.len() + more).await
+        Ok(noted)
     }
 
     /// What each mixed row takes of each scaled row: row j of the table holds the weights of row j, and what rounding took from them.
@@ -133,12 +140,17 @@ impl<'a> GpuPasses<'a> {
         self.table(Use::Storage, &weights)
     }
 
-    async fn read_table(&mut self, buffer: &Buffer, length: usize) -> Result<Vec<u32>> {
+    /// The beginnings of two tables, so many numbers of each.
+    async fn read_tables(&mut self, tables: [(&Buffer, usize); 2]) -> Result<[Vec<u32>; 2]> {
         let mut encoder = self.device.encoder();
-        let fetch = self.device.fetch(&mut encoder, buffer, 0, 4 * length as u64);
+        let fetch = self.device.fetch_all(&mut encoder, &tables.map(|(table, length)| (table, 4 * length as u64)));
         self.device.submit(encoder);
-        self.traffic.downloaded += 4 * length as u64;
-        self.device.receive(fetch, <[u32]>::to_vec).await
+        let take = |values: &[u32]| {
+            let (first, second) = values.split_at(tables[0].1);
+            [first.to_vec(), second.to_vec()]
+        };
+        self.traffic.downloaded += 4 * (tables[0].1 + tables[1].1) as u64;
+        self.device.receive(fetch, take).await
     }
 }
 
@@ -227,11 +239,14 @@ impl Passes for GpuPasses<'_> {
             let bound = device.bind(Kernel::Gram { rows: m, frames: frames.len() }, &bindings);
             let [x, y, _] = groups(chunk.blocks());
             bound.dispatch(encoder, [x, y, slices(m) as u32]);
-            (device.fetch(encoder, &sums, 0, bytes), vec![params, sums])
+            (device.fetch_all(encoder, &[(&sums, bytes), (&notes, 4 * m as u64)]), vec![params, sums])
         };
-        let take = |_: &Chunk, sums: &[f32]| sums.chunks(sums_a_block).for_each(|block| running.add(block.iter().copied()));
+        let take = |chunk: &Chunk, values: &[u32]| {
+            let (sums, largest) = values.split_at(chunk.blocks() * sums_a_block);
+            sums.chunks(sums_a_block).for_each(|block| running.add(block.iter().map(|sum| f32::from_bits(*sum))));
+            running.raise(largest);
+        };
         self.each_slab(&wanted, encode, take).await?;
-        running.raise(&self.read_table(&notes, m).await?);
         Ok(running.finish())
     }
 
@@ -371,7 +386,8 @@ impl Passes for GpuPasses<'_> {
                 step.dispatch(&mut encoder, [1, 1, 1]);
                 device.submit(encoder);
             }
-            let header = self.read_table(&on_device, 4 + m).await?;
+            let [header, largest] = self.read_tables([(&on_device, 4 + m), (&notes, m)]).await?;
+            state.largest = largest;
             state.rounds = header[0] as usize;
             if header[1] != 0 || state.rounds >= how.rounds {
                 break header;
@@ -385,7 +401,6 @@ impl Passes for GpuPasses<'_> {
         state.weights = state.scaled_weights.iter().zip(&state.shrinks).map(|(w, q)| f64::from(*w) * f64::from(*q)).collect();
         let total: f64 = state.weights.iter().sum();
         state.weights.iter_mut().for_each(|w| *w /= total);
-        state.largest = self.read_table(&notes, m).await?;
         debug_assert!(total.is_finite() || state.largest.iter().any(|&l| l >= EXPONENT));
         Ok(state)
     }
