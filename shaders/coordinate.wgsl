@@ -12,7 +12,7 @@
 
 // Key of a row's value; notes the row if it is not finite.
 fn load(i: u32, column: u32) -> i32 {
-    let bits = bits_at(rows[i].index, column);
+    let bits = fetch(i, column);
     if magnitude(bits) >= EXPONENT {
         atomicMax(&notes[i], 1u);
     }

@@ -7,9 +7,15 @@ use crate::engines::gpu::{GpuEngine, GpuOptions, adapters};
 use crate::engines::reference;
 use crate::error::{Error, Result};
 use crate::matrix::{Input, Matrix, Store};
+use crate::plan::{Mix, Plan};
 use crate::report::{Aggregate, Report};
 use crate::rows::Rows;
-use crate::rules::Rule;
+use crate::rules::{Cohort, Rule};
+use futures::stream::{self, StreamExt};
+use rayon::prelude::*;
+
+/// Matrices of [`Engine::aggregate_many`] whose work is submitted to a GPU together.
+pub const TOGETHER: usize = 32;
 
 /// Executes rules on one device. Cheap to clone; clones share pipelines and buffers.
 ///
@@ -101,7 +107,7 @@ impl Engine {
     /// As [`Engine::open`].
     #[cfg(feature = "gpu")]
     pub async fn open_with(name: &str, memory_budget: Option<u64>) -> Result<Self> {
-        let gpu = |adapter| Self::gpu(GpuOptions { adapter, memory_budget });
+        let gpu = |adapter| Self::gpu(GpuOptions { adapter, memory_budget, ..GpuOptions::default() });
         match name.to_lowercase().as_str() {
             "cpu" => Ok(Self::cpu()),
             "reference" => Ok(Self::reference()),
@@ -245,6 +251,86 @@ impl Engine {
             #[cfg(feature = "gpu")]
             (_, Input::Matrix(_)) => Err(self.elsewhere()),
         }
+    }
+
+    /// Steps momentums, M ← βM + (1−β)G, and aggregates them in one pass, where the rule orders columns of them and the engine can; `None`,
+    /// and nothing done, where not. `absent` rows are not stepped, take no part and count against f.
+    pub(crate) async fn step_and_run(
+        &self,
+        rule: &dyn Rule,
+        momentums: &mut Matrix,
+        (gradients, beta): (&Rows<'_>, f32),
+        f: usize,
+        absent: &[usize],
+        out: &mut [f32],
+    ) -> Result<Option<Report>> {
+        let (total, d) = (gradients.n(), gradients.d());
+        let present: Vec<usize> = (0..total).filter(|i| !absent.contains(i)).collect();
+        let cohort = Cohort { total, members: &present, f: f.saturating_sub(absent.len()), d };
+        if present.is_empty() || d == 0 {
+            return Ok(None);
+        }
+        rule.admit(&cohort)?;
+        let Plan { mix: Mix::Rows, stat } = rule.plan(&cohort) else { return Ok(None) };
+        match (&self.kind, &mut momentums.store) {
+            #[cfg(feature = "gpu")]
+            (Kind::Gpu(gpu), Store::Gpu(resident)) if gpu.holds(resident) && GpuEngine::can_step(stat, present.len()) => {
+                let mut passes = gpu.stepping(resident, gradients, beta, self.options.device_time)?;
+                execute(&mut passes, rule, f, &self.options, absent, self.name(), out).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Combines each of many matrices (the layers of a model, the trials of a sweep) by one rule. Their work is submitted to a GPU
+    /// together, [`TOGETHER`] at a time, and shared out to the threads of a CPU: many small matrices take little more than one large one.
+    ///
+    /// Layers aggregated one by one are not what the rule makes of whole vectors: rules on distances then choose workers anew for each
+    /// layer.
+    ///
+    /// # Errors
+    /// For each matrix as [`Engine::aggregate`]; the others are not affected.
+    pub async fn aggregate_many(&self, rule: &dyn Rule, inputs: &[Input<'_>], f: usize) -> Vec<Result<Aggregate>> {
+        match &self.kind {
+            Kind::Cpu(cpu) => cpu.on_threads(|| inputs.par_iter().map(|input| self.aggregate_blocking(rule, *input, f)).collect()),
+            _ => stream::iter(inputs).map(|input| self.aggregate(rule, *input, f)).buffered(TOGETHER).collect().await,
+        }
+    }
+
+    /// [`Engine::aggregate_many`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Engine::aggregate_many`].
+    pub fn aggregate_many_blocking(&self, rule: &dyn Rule, inputs: &[Input<'_>], f: usize) -> Vec<Result<Aggregate>> {
+        pollster::block_on(self.aggregate_many(rule, inputs, f))
+    }
+
+    /// Compiles what `rule` needs for n workers, so that the first call does not wait for it; with
+    /// [`GpuOptions::pipeline_cache`] it is kept for later processes as well. Aggregates a small made-up matrix, because drivers put off
+    /// compiling until a kernel runs.
+    ///
+    /// # Errors
+    /// As [`Engine::aggregate`]; [`Error::Device`] when the cache cannot be written.
+    pub async fn prepare(&self, rule: &dyn Rule, n: usize, f: usize) -> Result<()> {
+        // More columns than are sampled: fewer are not measured by the device.
+        let d = self.options.sample.saturating_add(64);
+        let mut random = fastrand::Rng::with_seed(0);
+        let values: Vec<f32> = (0..n * d).map(|_| random.f32() - 0.5).collect();
+        let matrix = self.load(&Rows::from_slice(&values, n, d)?).await?;
+        self.aggregate(rule, &matrix, f).await?;
+        match &self.kind {
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(gpu) => gpu.save_pipelines(),
+            _ => Ok(()),
+        }
+    }
+
+    /// [`Engine::prepare`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Engine::prepare`].
+    pub fn prepare_blocking(&self, rule: &dyn Rule, n: usize, f: usize) -> Result<()> {
+        pollster::block_on(self.prepare(rule, n, f))
     }
 
     #[cfg(feature = "gpu")]

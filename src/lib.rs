@@ -26,7 +26,7 @@ mod spec;
 pub mod train;
 
 pub use chain::{Chain, Stage};
-pub use engine::Engine;
+pub use engine::{Engine, TOGETHER};
 pub use engines::cpu::CpuOptions;
 pub use engines::execute::Options;
 #[cfg(feature = "gpu")]

@@ -112,7 +112,7 @@ impl DistributedMomentum {
     }
 
     /// One step, then the rule on the momentums of the workers that are not absent. When more than f are absent nothing
-    /// changes and the error names them.
+    /// changes and the error names them. Rules that look at one coordinate at a time step and order the momentums in one pass.
     ///
     /// # Errors
     /// As [`DistributedMomentum::step`] and [`Engine::aggregate`].
@@ -122,8 +122,13 @@ impl DistributedMomentum {
         if absent.len() > f && rule.non_finite() != NonFinite::Propagate {
             return Err(Error::NonFinite { rule: rule.name().into(), rows: absent, f });
         }
-        self.update(gradients, &absent).await?;
         let mut values = vec![0.0; self.d()];
+        let step = (gradients, self.beta);
+        if let Some(report) = self.engine.step_and_run(rule, &mut self.matrix, step, f, &absent, &mut values).await? {
+            self.steps += 1;
+            return Ok(Aggregate { values, report });
+        }
+        self.update(gradients, &absent).await?;
         let report = self.engine.run(rule, (&self.matrix).into(), f, &absent, &mut values).await?;
         Ok(Aggregate { values, report })
     }

@@ -4,7 +4,7 @@ use crate::agree::{rules_for, run};
 use crate::check::{Failures, same_bits};
 use crate::device::{SAMPLE, engines, small_sample};
 use crate::families;
-use resam::{Aggregate, CpuOptions, Engine, Rows};
+use resam::{Aggregate, CpuOptions, Engine, Input, Rows};
 
 /// Everything of a report but what depends on how the data came to the device.
 fn same_report(a: &Aggregate, b: &Aggregate) -> Result<(), String> {
@@ -36,6 +36,54 @@ fn any_number_of_threads() {
     }
     failures.settle();
     assert!(Engine::cpu_with(CpuOptions { threads: Some(0) }).is_err());
+}
+
+/// Many matrices in one call: what each gives alone, in order, and errors where they belong.
+#[test]
+fn many_matrices_at_once() {
+    let mut failures = Failures::default();
+    let cases: Vec<_> = (0..70).map(|k| families::make("alie", 7, 2, [65, 1, 9000, 300][k % 4], k as u64)).collect();
+    let rows: Vec<Rows> = cases.iter().map(families::Case::rows).collect();
+    let spoilt = [f32::NAN; 21];
+    let spoilt = Rows::from_slice(&spoilt, 7, 3).expect("rows");
+    for (name, engine) in engines() {
+        let matrix = engine.load_blocking(&rows[2]).expect("a matrix");
+        let mut inputs: Vec<Input> = rows.iter().map(Input::from).collect();
+        inputs[5] = Input::from(&spoilt);
+        inputs[6] = Input::from(&matrix);
+        for rule in
+            crate::agree::parsed(&["median", "krum", "geometric_median", "nnm+trimmed_mean", "geometric_median:method=direct"])
+        {
+            let many = engine.aggregate_many_blocking(&*rule, &inputs, 2);
+            for (k, got) in many.iter().enumerate() {
+                let alone = engine.aggregate_blocking(&*rule, inputs[k], 2);
+                let result = match (got, &alone) {
+                    (Ok(got), Ok(alone)) => same(alone, got),
+                    (got, alone) if k == 5 && got == alone && got.is_err() => Ok(()),
+                    other => Err(format!("{other:?}")),
+                };
+                failures.note(|| format!("{name}, {}, matrix {k}", rule.spec()), result);
+            }
+        }
+        assert_eq!(engine.aggregate_many_blocking(&resam::rules::TrimmedMean, &[], 2), []);
+    }
+    failures.settle();
+}
+
+/// Compiling beforehand is refused as the call is, and changes no result.
+#[test]
+fn prepared_engines() {
+    let case = families::make("gauss", 6, 1, 300, 9);
+    for (name, engine) in engines() {
+        for rule in rules_for(&case) {
+            engine.prepare_blocking(&*rule, 6, 1).unwrap_or_else(|e| panic!("{name}, {}: {e}", rule.spec()));
+            assert!(run(&engine, &*rule, &case).is_ok());
+        }
+        assert!(
+            engine.prepare_blocking(&resam::rules::TrimmedMean, 6, 3).is_err()
+                && engine.prepare_blocking(&resam::rules::TrimmedMean, 0, 0).is_err()
+        );
+    }
 }
 
 #[test]

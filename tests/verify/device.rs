@@ -29,7 +29,9 @@ mod gpu {
 
     /// On the adapter that `RESAM_TEST_DEVICE` names, else on a real GPU if there is one, else on lavapipe.
     fn open(memory_budget: Option<u64>) -> Engine {
-        let open = |adapter: Option<&str>| Engine::gpu_blocking(GpuOptions { adapter: adapter.map(Into::into), memory_budget });
+        let open = |adapter: Option<&str>| {
+            Engine::gpu_blocking(GpuOptions { adapter: adapter.map(Into::into), memory_budget, ..GpuOptions::default() })
+        };
         let name = std::env::var("RESAM_TEST_DEVICE").unwrap_or_default();
         let engine = match name.trim() {
             "" => match open(None) {

@@ -4,7 +4,7 @@ use crate::check::{EPS, TINY, same_bits, within};
 use crate::families::{Case, Random};
 use crate::hostile::{PAYLOADS, with_reference};
 use resam::rules::{Average, Krum, Median, Rule, TrimmedMean};
-use resam::{DistributedMomentum, Engine, Error, Rows, Snapshot};
+use resam::{DistributedMomentum, Engine, Error, Report, Rows, Snapshot};
 
 /// Gradients of n workers, step after step, of sizes that differ.
 fn gradients(n: usize, d: usize, seed: u64) -> Case {
@@ -209,19 +209,34 @@ fn a_resumed_state_goes_on_bit_for_bit() {
     }
 }
 
+/// The same momentums, bits and report; rules that look at one coordinate at a time read gradients and momentums just once.
 #[test]
 fn step_and_aggregate_is_a_step_and_an_aggregate() {
+    let plain = ["median", "trimmed_mean", "meamed", "phocas"];
+    let few = crate::agree::parsed(&[&plain[..], &["sign_majority", "krum", "nnm+median"]].concat());
+    let f = 2;
     for (name, engine) in with_reference() {
-        let (n, d, f) = (7, 130, 2);
-        for rule in crate::agree::all_rules().into_iter().filter(|rule| rule.check(n, f).is_ok()) {
-            let [mut one, mut two] = [0, 1].map(|_| DistributedMomentum::new_blocking(&engine, n, d, 0.9).expect("momentums"));
-            for step in 0..2 {
-                let g = gradients(n, d, step);
-                let a = one.step_and_aggregate_blocking(&*rule, &g.rows(), f).expect("an aggregate");
-                two.step_blocking(&g.rows()).expect("a step");
-                let b = engine.aggregate_blocking(&*rule, two.matrix(), f).expect("an aggregate");
-                same_bits(&a.values, &b.values).unwrap_or_else(|e| panic!("{name}, {}: {e}", rule.spec()));
-                assert_eq!(a.report, b.report, "{name}, {}", rule.spec());
+        for (n, d, rules) in [(7, 130, crate::agree::all_rules()), (6, 9000, few.clone()), (150, 20, few.clone())] {
+            for rule in rules.into_iter().filter(|rule| rule.check(n, f).is_ok()) {
+                let [mut one, mut two] = [0, 1].map(|_| DistributedMomentum::new_blocking(&engine, n, d, 0.9).expect("momentums"));
+                for step in 0..2 {
+                    let mut g = gradients(n, d, step);
+                    // In the second step a worker is absent.
+                    g.row_mut(3)[d - 1] = if step == 0 { 1.0 } else { f32::NAN };
+                    let (matrix, absent) = (one.matrix().n() * d, step as usize);
+                    let a = one.step_and_aggregate_blocking(&*rule, &g.rows(), f).expect("an aggregate");
+                    assert_eq!(two.step_blocking(&g.rows()).expect("a step").len(), absent);
+                    same_bits(&values(&one), &values(&two)).unwrap_or_else(|e| panic!("{name}, {}: {e}", rule.spec()));
+                    let both = 8 * (matrix - absent * d) as u64;
+                    let fused = plain.contains(&rule.name()) && !rule.spec().contains('+') && n <= 128 && name == "gpu";
+                    assert_eq!(a.report.bytes_read == both && a.report.passes == 1, fused, "{name}, {:?}", a.report);
+                    if absent == 0 {
+                        let b = engine.aggregate_blocking(&*rule, two.matrix(), f).expect("an aggregate");
+                        same_bits(&a.values, &b.values).unwrap_or_else(|e| panic!("{name}, {}: {e}", rule.spec()));
+                        let [a, b] = [a, b].map(|got| Report { bytes_read: 0, bytes_uploaded: 0, ..got.report });
+                        assert_eq!(a, b, "{name}, {}", rule.spec());
+                    }
+                }
             }
         }
     }

@@ -19,7 +19,9 @@ pub(crate) mod momentum;
 mod plain;
 
 use crate::engines::pair_sums::Sums;
-use crate::engines::passes::{Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds};
+use crate::engines::passes::{
+    Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds,
+};
 use crate::error::{Error, Result};
 use crate::plan::Weiszfeld;
 use crate::rows::Rows;

@@ -1,19 +1,50 @@
 //! A device with its compiled pipelines, spare buffers, and what went wrong on it.
 
 use super::adapters::AdapterInfo;
+use super::cache::PipelineCache;
 use super::clock::Clock;
 use super::shader::Kernel;
 use crate::error::{Error, Result};
 use futures::channel::oneshot;
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
-/// Spare buffers kept for the next call.
-const SPARES: usize = 24;
+/// Spare buffers kept for the next calls, and their bytes.
+const SPARES: (usize, u64) = (512, 512 << 20);
 
-/// Buffers for the next call; `None` once the device had an error, since a buffer may then be one that never got its memory.
-type Spares = Arc<Mutex<Option<Vec<wgpu::Buffer>>>>;
+/// Work that is recorded but not yet submitted, and buffers between two uses.
+#[derive(Debug, Default)]
+struct Pool {
+    /// What goes into the next submission, in order.
+    recorded: Vec<wgpu::CommandBuffer>,
+    /// Buffers that recorded work may still use: filled anew before it is submitted, they would hand it the wrong values.
+    used: Vec<wgpu::Buffer>,
+    /// Buffers for the next call.
+    spares: Vec<wgpu::Buffer>,
+    /// The device had an error: a buffer may be one that never got its memory, and is not kept.
+    broken: bool,
+    /// Buffers made so far.
+    made: usize,
+}
+
+impl Pool {
+    /// Takes a buffer back.
+    fn give(&mut self, buffer: wgpu::Buffer) {
+        match self.recorded.is_empty() {
+            _ if self.broken => {}
+            true => {
+                self.spares.push(buffer);
+                let mut bytes: u64 = self.spares.iter().map(wgpu::Buffer::size).sum();
+                while self.spares.len() > SPARES.0 || bytes > SPARES.1 {
+                    bytes -= self.spares.remove(0).size();
+                }
+            }
+            false => self.used.push(buffer),
+        }
+    }
+}
 
 /// Invocations and bytes of memory of a group that the tiled kernels need.
 const GROUP: (u32, u32) = (256, 22 << 10);
@@ -46,7 +77,8 @@ pub(crate) struct Device {
     device: wgpu::Device,
     queue: wgpu::Queue,
     pipelines: Mutex<HashMap<Kernel, wgpu::ComputePipeline>>,
-    spares: Spares,
+    cache: Option<PipelineCache>,
+    pool: Arc<Mutex<Pool>>,
     /// First error that wgpu reported outside a call's own results; taken by the next check.
     failure: Arc<Mutex<Option<String>>>,
     /// Set for good when the device is gone.
@@ -73,7 +105,8 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Device {
-    pub(crate) async fn open(adapter: wgpu::Adapter, info: AdapterInfo) -> Result<Self> {
+    /// A device of the adapter; compiled pipelines are looked for in the folder, if one is named.
+    pub(crate) async fn open(adapter: wgpu::Adapter, info: AdapterInfo, pipelines: Option<&Path>) -> Result<Self> {
         let limits = adapter.limits();
         let refused = |reason: String| Error::Device { device: info.name.clone(), reason };
         let groups = (limits.max_compute_invocations_per_workgroup, limits.max_compute_workgroup_storage_size);
@@ -83,10 +116,11 @@ impl Device {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("resam"),
             required_limits: limits.clone(),
-            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            required_features: adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE),
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| refused(e.to_string()))?;
+        let cache = pipelines.and_then(|folder| PipelineCache::open(&device, &adapter.get_info(), folder));
         let (failure, lost) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
         let first = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -106,8 +140,8 @@ impl Device {
         });
         let thread = Some(thread.map_err(|e| refused(format!("cannot start a thread: {e}")))?);
         let driver = Some(driver);
-        let spares = Arc::new(Mutex::new(Some(Vec::new())));
-        Ok(Self { info, limits, device, queue, pipelines: Mutex::default(), spares, failure, lost, driver, thread })
+        let pool = Arc::default();
+        Ok(Self { info, limits, device, queue, pipelines: Mutex::default(), cache, pool, failure, lost, driver, thread })
     }
 
     fn error(&self, reason: impl Into<String>) -> Error {
@@ -124,7 +158,7 @@ impl Device {
     pub(crate) fn check(&self) -> Result<()> {
         let reason = locked(&self.lost).clone().or_else(|| locked(&self.failure).take());
         reason.map_or(Ok(()), |reason| {
-            *locked(&self.spares) = None;
+            *locked(&self.pool) = Pool { broken: true, ..Pool::default() };
             Err(self.error(reason))
         })
     }
@@ -133,12 +167,18 @@ impl Device {
     pub(crate) fn buffer(&self, role: Use, bytes: u64) -> Buffer {
         let bytes = bytes.max(256).next_multiple_of(256);
         let fits = |b: &wgpu::Buffer| b.usage() == role.usages() && (bytes..=2 * bytes).contains(&b.size());
-        let spare = locked(&self.spares).as_mut().and_then(|spares| Some(spares.swap_remove(spares.iter().position(fits)?)));
+        let mut pool = locked(&self.pool);
+        // The smallest that fits: a larger one is left for who needs it.
+        let fitting = (0..pool.spares.len()).filter(|&at| fits(&pool.spares[at]));
+        let best = fitting.min_by_key(|&at| pool.spares[at].size());
+        let spare = best.map(|at| pool.spares.swap_remove(at));
+        pool.made += usize::from(spare.is_none());
+        drop(pool);
         let buffer = spare.unwrap_or_else(|| {
             let descriptor = wgpu::BufferDescriptor { label: None, size: bytes, usage: role.usages(), mapped_at_creation: false };
             self.device.create_buffer(&descriptor)
         });
-        Buffer { buffer, bytes, spares: Some(self.spares.clone()) }
+        Buffer { buffer, bytes, pool: Some(self.pool.clone()) }
     }
 
     /// A buffer with these contents.
@@ -175,8 +215,25 @@ impl Device {
         has.then(|| Arc::new(Clock::new(self.device.clone(), self.queue.get_timestamp_period())))
     }
 
+    /// Records work for the next submission: that of the next [`Device::flush`], or of any call that waits for a result.
     pub(crate) fn submit(&self, encoder: Encoder) {
-        self.queue.submit([encoder.commands.finish()]);
+        let commands = encoder.commands.finish();
+        locked(&self.pool).recorded.push(commands);
+    }
+
+    /// Submits what is recorded, of all calls, at once.
+    pub(crate) fn flush(&self) {
+        let mut pool = locked(&self.pool);
+        if !pool.recorded.is_empty() {
+            self.queue.submit(std::mem::take(&mut pool.recorded));
+            std::mem::take(&mut pool.used).into_iter().for_each(|buffer| pool.give(buffer));
+        }
+    }
+
+    /// Buffers made so far.
+    #[cfg(test)]
+    pub(crate) fn buffers_made(&self) -> usize {
+        locked(&self.pool).made
     }
 
     /// A kernel with its buffers, ready to be dispatched. `bindings` are (number in the shader, buffer).
@@ -205,10 +262,21 @@ impl Device {
                 module: &module,
                 entry_point: Some("main"),
                 compilation_options,
-                cache: None,
+                cache: self.cache.as_ref().map(PipelineCache::cache),
             })
         };
         pipelines.entry(kernel).or_insert_with(compile).clone()
+    }
+
+    /// Does it have a cache of pipelines?
+    #[cfg(test)]
+    pub(crate) fn caches_pipelines(&self) -> bool {
+        self.cache.is_some()
+    }
+
+    /// Keeps the compiled pipelines for later processes, if they were to be.
+    pub(crate) fn save_pipelines(&self) -> Result<()> {
+        self.cache.as_ref().map_or(Ok(()), PipelineCache::save)
     }
 
     /// Starts to fetch the first `bytes` of a buffer: the copy goes into the encoder, the bytes come when it was submitted.
@@ -233,7 +301,10 @@ impl Device {
     /// Hands the fetched values to `take`.
     pub(crate) async fn receive<T: bytemuck::Pod, R>(&self, fetch: Fetch, take: impl FnOnce(&[T]) -> R) -> Result<R> {
         let Fetch { mut buffer, bytes } = fetch;
-        let spares = buffer.spares.take();
+        let pool = buffer.pool.take();
+        // Calls that wait together are polled in turn: each records its work before the first submits it all.
+        yield_once().await;
+        self.flush();
         let (send, receive) = oneshot::channel();
         buffer.buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
             let _ = send.send(result);
@@ -251,7 +322,7 @@ impl Device {
         };
         buffer.buffer.unmap();
         // Only now is the buffer fit for another call: one dropped while it is being mapped is not.
-        buffer.spares = spares;
+        buffer.pool = pool;
         Ok(result)
     }
 
@@ -262,6 +333,19 @@ impl Device {
         self.submit(encoder);
         self.receive(fetch, |_: &[u32]| ()).await
     }
+}
+
+/// Lets others be polled first, once.
+async fn yield_once() {
+    let mut yielded = false;
+    let turn = |context: &mut std::task::Context<'_>| {
+        if std::mem::replace(&mut yielded, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    };
+    std::future::poll_fn(turn).await;
 }
 
 /// Work recorded for one submission.
@@ -319,7 +403,7 @@ pub(crate) struct Buffer {
     pub(crate) buffer: wgpu::Buffer,
     /// Bytes asked for: a spare buffer may be larger than a binding can be.
     bytes: u64,
-    spares: Option<Spares>,
+    pool: Option<Arc<Mutex<Pool>>>,
 }
 
 impl Buffer {
@@ -330,20 +414,15 @@ impl Buffer {
 
     /// Keeps the buffer from the spares: for what lives longer than a call.
     pub(crate) fn own(mut self) -> Self {
-        self.spares = None;
+        self.pool = None;
         self
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Some(spares) = &self.spares
-            && let Some(spares) = locked(spares).as_mut()
-        {
-            if spares.len() >= SPARES {
-                spares.remove(0);
-            }
-            spares.push(self.buffer.clone());
+        if let Some(pool) = &self.pool {
+            locked(pool).give(self.buffer.clone());
         }
     }
 }

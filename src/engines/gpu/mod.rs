@@ -3,6 +3,7 @@
 //! - `adapters`: what there is and which one a name means
 //! - `shader`: the text of every kernel
 //! - `clock`: the time that kernels take, by the device's own clock
+//! - `cache`: compiled pipelines in a file
 //! - `device`: a device with its pipelines, spare buffers and errors
 //! - `slabs`: a matrix as slabs of columns, on the device or streaming from the host
 //! - `layout`: how a matrix is cut
@@ -10,6 +11,7 @@
 //! - `passes`: what the engine offers to [`crate::engines::execute`]
 
 mod adapters;
+mod cache;
 mod clock;
 mod device;
 mod layout;
@@ -22,11 +24,14 @@ pub use adapters::{AdapterInfo, adapters};
 pub(crate) use slabs::Resident;
 
 use crate::error::{Error, Result};
+use crate::plan::Stat;
 use crate::rows::Rows;
 use device::Device;
 use layout::Layout;
 use passes::GpuPasses;
+use shader::Coordinate;
 use slabs::Source;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Settings of the GPU engine.
@@ -37,6 +42,9 @@ pub struct GpuOptions {
     /// Device memory in bytes that one call may take for data in host memory; `None` for 2 GiB. A matrix that does not fit
     /// streams through in slabs of columns, once for each read.
     pub memory_budget: Option<u64>,
+    /// Folder in which [`Engine::prepare`](crate::Engine::prepare) keeps compiled pipelines for later processes, on adapters that can
+    /// (Vulkan); `None` for none. Whoever can write to it must be trusted.
+    pub pipeline_cache: Option<PathBuf>,
 }
 
 /// Budget when none is given.
@@ -52,12 +60,17 @@ pub(crate) struct GpuEngine {
 impl GpuEngine {
     pub(crate) async fn new(options: GpuOptions) -> Result<Self> {
         let (adapter, info) = adapters::choose(options.adapter.as_deref()).await?;
-        let device = Arc::new(Device::open(adapter, info).await?);
+        let device = Arc::new(Device::open(adapter, info, options.pipeline_cache.as_deref()).await?);
         Ok(Self { device, budget: options.memory_budget.unwrap_or(BUDGET) })
     }
 
     pub(crate) fn name(&self) -> String {
         format!("{} ({})", self.device.info.name, self.device.info.backend)
+    }
+
+    /// Keeps compiled pipelines for later processes, if they were to be.
+    pub(crate) fn save_pipelines(&self) -> Result<()> {
+        self.device.save_pipelines()
     }
 
     /// Can its device tell how long kernels took?
@@ -90,6 +103,24 @@ impl GpuEngine {
         Ok(GpuPasses::new(self.device.clone(), Source::Resident(resident), timed))
     }
 
+    /// May a coordinate pass step momentums on its way?
+    pub(crate) fn can_step(stat: Stat, values: usize) -> bool {
+        Coordinate { stat, values, mixed: false, diagnose: false, stepped: true }.can_step()
+    }
+
+    /// Passes over gradients in host memory, timed on the device if asked; a coordinate pass steps the momentums on its way.
+    pub(crate) fn stepping<'a>(
+        &self,
+        momentums: &'a Resident,
+        gradients: &'a Rows<'a>,
+        beta: f32,
+        timed: bool,
+    ) -> Result<GpuPasses<'a>> {
+        self.takes(gradients.n())?;
+        let source = Source::host(gradients, momentums.layout(), false);
+        Ok(GpuPasses::new(self.device.clone(), source, timed).stepping(momentums, beta))
+    }
+
     fn takes(&self, n: usize) -> Result<()> {
         if n > shader::MOST_ROWS {
             return Err(Error::parameter(
@@ -107,7 +138,10 @@ impl GpuEngine {
 mod tests {
     use super::*;
     use crate::engine::{Engine, Kind};
+    use crate::engines::execute::Options;
+    use crate::matrix::Input;
     use crate::rules::all;
+    use crate::spec::Spec;
 
     fn open() -> GpuEngine {
         let named = std::env::var("RESAM_TEST_DEVICE").ok();
@@ -136,6 +170,53 @@ mod tests {
         assert_eq!(got, expected);
         let (got, expected) = folded(1, 4, Plain::Copy);
         assert_eq!(got, expected);
+    }
+
+    /// Once every size was seen, calls make no buffer, alone or together.
+    #[test]
+    fn a_steady_state_makes_no_buffers() {
+        let engine = open();
+        let device = engine.device.clone();
+        let rows: Vec<Vec<f32>> = (0..40).map(|k| crate::bench::data(5, 100 + 300 * (k % 3), k as u64).unwrap()).collect();
+        let rows: Vec<Rows> = rows.iter().map(|values| Rows::from_slice(values, 5, values.len() / 5).unwrap()).collect();
+        let inputs: Vec<Input> = rows.iter().map(Input::from).collect();
+        let engine = Engine::from(Kind::Gpu(engine)).with_options(Options { sample: 64, ..Options::default() });
+        let specs = ["median", "krum", "geometric_median", "nnm+trimmed_mean"].map(|spec| spec.parse::<Spec>().unwrap());
+        let calls = || {
+            for spec in &specs {
+                assert!(engine.aggregate_many_blocking(spec.rule(), &inputs, 1).iter().all(Result::is_ok));
+                inputs.iter().for_each(|input| assert!(engine.aggregate_blocking(spec.rule(), *input, 1).is_ok()));
+            }
+        };
+        (0..3).for_each(|_| calls());
+        let made = device.buffers_made();
+        (0..5).for_each(|_| calls());
+        assert_eq!(device.buffers_made(), made);
+    }
+
+    /// What is compiled goes into a file that another engine opens.
+    #[test]
+    fn pipelines_are_kept() {
+        let folder = std::env::temp_dir().join(format!("resam-pipelines-{}", std::process::id()));
+        let device = open().device.info.name.clone();
+        let open = || {
+            let options =
+                GpuOptions { adapter: Some(device.clone()), pipeline_cache: Some(folder.clone()), ..GpuOptions::default() };
+            pollster::block_on(GpuEngine::new(options)).unwrap()
+        };
+        let files = || std::fs::read_dir(&folder).map_or(0, Iterator::count);
+        let first = open();
+        let can = first.device.caches_pipelines();
+        assert_eq!(files(), 0);
+        let engine = Engine::from(Kind::Gpu(first));
+        engine.prepare_blocking(&crate::rules::TrimmedMean, 5, 1).unwrap();
+        assert_eq!(files(), usize::from(can));
+        let again = Engine::from(Kind::Gpu(open()));
+        again.prepare_blocking(&crate::rules::TrimmedMean, 5, 1).unwrap();
+        assert_eq!(files(), usize::from(can));
+        if can {
+            std::fs::remove_dir_all(&folder).unwrap();
+        }
     }
 
     #[test]

@@ -5,11 +5,13 @@ use super::device::{Buffer, Device, Encoder, Fetch, Use};
 use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups};
 use super::shader::{Coordinate, Kernel, READ_VECTORS, THREADS, quads, slices};
-use super::slabs::Source;
+use super::slabs::{Resident, Source};
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::EXPONENT;
 use crate::engines::pair_sums::{Running, Sums};
-use crate::engines::passes::{Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds};
+use crate::engines::passes::{
+    Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds,
+};
 use crate::error::Result;
 use crate::plan::Weiszfeld;
 use std::collections::VecDeque;
@@ -23,6 +25,8 @@ pub(crate) struct GpuPasses<'a> {
     source: Source<'a>,
     given: Arc<[f32]>,
     traffic: Traffic,
+    /// Momentums that a coordinate pass over gradients steps on its way, with β.
+    momentums: Option<(&'a Resident, f32)>,
     clock: Option<Arc<Clock>>,
 }
 
@@ -32,7 +36,13 @@ type Flight = (Fetch, Vec<Buffer>);
 impl<'a> GpuPasses<'a> {
     pub(crate) fn new(device: Arc<Device>, source: Source<'a>, timed: bool) -> Self {
         let clock = if timed { device.clock() } else { None };
-        Self { device, source, given: Arc::default(), traffic: Traffic::default(), clock }
+        Self { device, source, given: Arc::default(), traffic: Traffic::default(), momentums: None, clock }
+    }
+
+    /// Passes over gradients; a coordinate pass orders the momentums, which it steps on its way.
+    pub(crate) fn stepping(mut self, momentums: &'a Resident, beta: f32) -> Self {
+        self.momentums = Some((momentums, beta));
+        self
     }
 
     fn encoder(&self) -> Encoder {
@@ -41,7 +51,8 @@ impl<'a> GpuPasses<'a> {
 
     fn count(&mut self, rows: &[usize]) {
         self.traffic.passes += 1;
-        self.traffic.read += 4 * (self.in_matrix(rows).len() * self.d()) as u64;
+        let matrices = if self.momentums.is_some() { 2 } else { 1 };
+        self.traffic.read += 4 * (matrices * self.in_matrix(rows).len() * self.d()) as u64;
     }
 
     /// Rows without the virtual ones.
@@ -72,6 +83,7 @@ impl<'a> GpuPasses<'a> {
         let mut flying: VecDeque<(Chunk, Arc<Buffer>, Option<Buffer>, Flight)> = VecDeque::new();
         let in_matrix = self.in_matrix(wanted);
         let mut chunks = self.source.layout().chunks();
+        let several = chunks.len() > 1;
         loop {
             let chunk = chunks.next();
             if let Some(chunk) = chunk {
@@ -80,6 +92,10 @@ impl<'a> GpuPasses<'a> {
                 let mut encoder = self.encoder();
                 let flight = encode(&self.device, &mut encoder, &chunk, &slab, given.as_ref().unwrap_or(&slab));
                 self.device.submit(encoder);
+                if several {
+                    // The device works on this slab while the next is uploaded.
+                    self.device.flush();
+                }
                 flying.push_back((chunk, slab, given, flight));
             }
             if chunk.is_none() || flying.len() == 2 {
@@ -109,10 +125,14 @@ impl<'a> GpuPasses<'a> {
         let wanted = [&wanted[..], &[centre as usize]].concat();
         let rows = self.table(Use::Storage, table);
         let notes = self.table(Use::Storage, &vec![0u32; table.len() + more]);
+        let momentums = self.momentums;
         let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
-            let params = device.filled(Use::Uniform, &[Params { centre, ..Params::new(chunk, table.len()) }]);
+            let beta = momentums.map_or(0.0, |(_, beta)| beta);
+            let params = device.filled(Use::Uniform, &[Params { centre, beta, ..Params::new(chunk, table.len()) }]);
             let y = device.buffer(Use::Storage, 4 * chunk.columns as u64);
-            let mut bindings = vec![(0, slab), (1, &rows), (2, &params), (3, &y), (4, &notes), (6, given)];
+            // Momentums that are stepped have no virtual rows among them.
+            let other = momentums.map_or((6, given), |(momentums, _)| (7, momentums.slab(chunk)));
+            let mut bindings = vec![(0, slab), (1, &rows), (2, &params), (3, &y), (4, &notes), other];
             bindings.extend(extra.map(|extra| (5, extra)));
             device.bind(kernel, &bindings).dispatch(encoder, groups(chunk.columns.div_ceil(kernel.columns())));
             let parts = [(&y, 4 * chunk.columns as u64), (&notes, 4 * (table.len() + more) as u64)];
@@ -269,7 +289,7 @@ impl Passes for GpuPasses<'_> {
             First::Counted(counts) => (RowEntry::plain(what.rows), Some(self.table(Use::Storage, counts)), MEDIAN),
             First::Mixed(mixed) => (RowEntry::scaled(what.rows, mixed.scales), Some(self.weights(&mixed)), mixed.centre as u32),
         };
-        let kernel = Kernel::Coordinate(Coordinate { stat, values, mixed, diagnose });
+        let kernel = Kernel::Coordinate(Coordinate { stat, values, mixed, diagnose, stepped: self.momentums.is_some() });
         let more = if diagnose { values } else { 0 };
         let notes = self.columns(kernel, &table, centre, more, extra.as_ref(), out).await?;
         let bad = what.rows.iter().zip(&notes).filter(|(_, raised)| **raised != 0).map(|(row, _)| *row).collect();

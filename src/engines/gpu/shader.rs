@@ -19,6 +19,9 @@ const GRAM: &str = include_str!("../../../shaders/gram.wgsl");
 const WEISZFELD: &str = include_str!("../../../shaders/weiszfeld.wgsl");
 const WEISZFELD_STEP: &str = include_str!("../../../shaders/weiszfeld_step.wgsl");
 const MOMENTUM: &str = include_str!("../../../shaders/momentum.wgsl");
+const STEP: &str = include_str!("../../../shaders/step.wgsl");
+const LOAD: &str = include_str!("../../../shaders/load.wgsl");
+const LOAD_STEPPED: &str = include_str!("../../../shaders/load_stepped.wgsl");
 const GATHER: &str = include_str!("../../../shaders/gather.wgsl");
 const READ: &str = include_str!("../../../shaders/read.wgsl");
 const COPY: &str = include_str!("../../../shaders/copy.wgsl");
@@ -76,6 +79,8 @@ pub(crate) struct Coordinate {
     pub(crate) mixed: bool,
     /// Are the values outside of those kept counted?
     pub(crate) diagnose: bool,
+    /// Are the values momentums that are stepped on the way?
+    pub(crate) stepped: bool,
 }
 
 impl Kernel {
@@ -104,7 +109,7 @@ impl Kernel {
             Kernel::Deviations { values } => [MATRIX, SUM, MIXED, &sizes(values), DEVIATIONS].concat(),
             Kernel::Weiszfeld { .. } => [MATRIX, TILE, WEISZFELD].concat(),
             Kernel::WeiszfeldStep => [MATRIX, WEISZFELD_STEP].concat(),
-            Kernel::Momentum => [MATRIX, MOMENTUM].concat(),
+            Kernel::Momentum => [MATRIX, STEP, MOMENTUM].concat(),
             Kernel::Gather => [MATRIX, GATHER].concat(),
             Kernel::Read => READ.into(),
             Kernel::Copy => COPY.into(),
@@ -161,6 +166,11 @@ fn sizes(values: usize) -> String {
 }
 
 impl Coordinate {
+    /// May momentums be stepped on the way? Only where each value is loaded just once.
+    pub(crate) fn can_step(self) -> bool {
+        self.values <= UNROLLED && !self.mixed && matches!(self.stat, Stat::Ranks { .. } | Stat::Nearest { .. })
+    }
+
     /// Are the keys of a column sorted by several invocations?
     fn sorts(self) -> bool {
         self.values > UNROLLED && matches!(self.stat, Stat::Ranks { .. } | Stat::Nearest { .. })
@@ -168,14 +178,15 @@ impl Coordinate {
 
     fn source(self) -> String {
         let (sum, mixed) = if self.mixed { (SUM, MIXED) } else { ("", "") };
+        let load = if self.stepped { [STEP, LOAD_STEPPED].concat() } else { LOAD.into() };
         let prelude = self.prelude();
         let body = match self.stat {
             Stat::MajoritySign => SIGNS,
             Stat::CountedMedian | Stat::CountedTrimmedMean { .. } => COUNTED,
             _ if self.sorts() => COORDINATE_SORT,
-            _ => return [MATRIX, COORDINATE, sum, mixed, &prelude, &self.unrolled()].concat(),
+            _ => return [MATRIX, &load, COORDINATE, sum, mixed, &prelude, &self.unrolled()].concat(),
         };
-        [MATRIX, COORDINATE, sum, mixed, &prelude, body].concat()
+        [MATRIX, &load, COORDINATE, sum, mixed, &prelude, body].concat()
     }
 
     /// Constants, and the key of one of the ordered values.
@@ -352,15 +363,18 @@ mod tests {
     fn kernels() -> Vec<Kernel> {
         let mut all = vec![Kernel::Mix, Kernel::WeiszfeldStep, Kernel::Momentum, Kernel::Gather, Kernel::Read, Kernel::Copy];
         let coordinate = |stat, values| {
-            let kernel = move |mixed, diagnose| Kernel::Coordinate(Coordinate { stat, values, mixed, diagnose });
-            [kernel(false, false), kernel(true, false), kernel(values % 2 == 0, true)]
+            let kernel = move |mixed, diagnose| Coordinate { stat, values, mixed, diagnose, stepped: false };
+            let plain = kernel(false, false);
+            let stepped = Coordinate { stepped: plain.can_step(), ..plain };
+            [plain, stepped, kernel(true, false), kernel(values % 2 == 0, true)].map(Kernel::Coordinate)
         };
         for rows in [1, 2, 3, 4, 5, 8, 15, 25, 33, 51, 64, 65, 100, 256, 1000, MOST_ROWS] {
             all.extend([1, 2].map(|frames| Kernel::Gram { rows, frames }));
             all.extend([Kernel::Deviations { values: rows }, Kernel::Weiszfeld { rows }]);
             all.extend(coordinate(Stat::median(rows), rows));
             all.extend(coordinate(Stat::MajoritySign, rows));
-            let counted = |stat| Kernel::Coordinate(Coordinate { stat, values: rows, mixed: false, diagnose: rows % 2 == 0 });
+            let counted =
+                |stat| Kernel::Coordinate(Coordinate { stat, values: rows, mixed: false, diagnose: rows % 2 == 0, stepped: false });
             all.push(counted(Stat::CountedMedian));
             for f in [0, 1, rows / 5, (rows - 1) / 2] {
                 if 2 * f < rows {

@@ -87,6 +87,15 @@ impl Resident {
         &self.device
     }
 
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The buffer of a chunk of [`Resident::layout`].
+    pub(crate) fn slab(&self, chunk: &Chunk) -> &Buffer {
+        &self.slabs[chunk.index]
+    }
+
     pub(crate) fn n(&self) -> usize {
         self.layout.n
     }
@@ -126,6 +135,7 @@ impl Resident {
             encoder.clear_buffer(&self.slabs[chunk.index].buffer, row as u64 * bytes, Some(bytes));
         }
         self.device.submit(encoder);
+        self.device.flush();
         self.device.check()
     }
 
@@ -155,6 +165,7 @@ impl Resident {
             slabs.push(Arc::new(slab));
         }
         self.device.submit(encoder);
+        self.device.flush();
         self.device.check()?;
         (self.layout, self.slabs) = (layout, slabs);
         Ok(())
@@ -171,12 +182,13 @@ impl Resident {
             let slab = upload(&self.device, gradients, &chunk, present);
             let params = Params { beta, ..Params::new(&chunk, present.len()) };
             let params = self.device.filled(Use::Uniform, &[params]);
-            let bindings = [(0, &slab), (1, &table), (2, &params), (3, &*self.slabs[chunk.index])];
+            let bindings = [(0, &slab), (1, &table), (2, &params), (7, self.slab(&chunk))];
             let mut encoder = self.device.encoder();
             let [x, y, _] = groups(chunk.columns.div_ceil(Kernel::Momentum.columns()));
             self.device.bind(Kernel::Momentum, &bindings).dispatch(&mut encoder, [x, y, present.len() as u32]);
             let fetch = self.device.fetch(&mut encoder, &table, 0, 4);
             self.device.submit(encoder);
+            self.device.flush();
             // One slab is uploaded while the one before it is worked on.
             if let Some((fetch, ..)) = flying.replace((fetch, slab, params)) {
                 self.device.receive(fetch, |_: &[u32]| ()).await?;
