@@ -160,17 +160,18 @@ fn parts(tokens: &[String]) -> Vec<&[String]> {
     parts
 }
 
+type ReadMatrix<'a> = &'a dyn Fn(&Path) -> Result<Data, Failure>;
+type ReadList<'a> = &'a dyn Fn(&Path) -> Result<Vec<f64>, Failure>;
+
 /// The readers, as they are or broken on purpose.
-struct Readers<M, V> {
-    matrix: M,
-    vector: V,
+struct Readers<'a> {
+    matrix: ReadMatrix<'a>,
+    vector: ReadList<'a>,
 }
 
-fn readers() -> Readers<impl Fn(&Path) -> Result<Data, Failure>, impl Fn(&Path) -> Result<Vec<f64>, Failure>> {
-    Readers { matrix: Data::open, vector }
-}
+const READERS: Readers<'_> = Readers { matrix: &Data::open, vector: &vector };
 
-impl<M: Fn(&Path) -> Result<Data, Failure>, V: Fn(&Path) -> Result<Vec<f64>, Failure>> Readers<M, V> {
+impl Readers<'_> {
     /// Is a file read as the slow reader reads it, and with memory in proportion? True when it holds a matrix.
     fn examine(&self, folder: &Path, file: &[u8], extension: &str) -> Result<bool, String> {
         let path = folder.join(format!("in.{extension}"));
@@ -283,7 +284,7 @@ fn damage(mut file: Vec<u8>, edits: &[(u8, u8)], cut: u16) -> Vec<u8> {
         let at = usize::from(*at) % file.len();
         file[at] = if byte % 2 == 0 { SIGNS[usize::from(*byte) / 2 % SIGNS.len()] } else { *byte };
     }
-    if cut % 4 == 0 {
+    if cut.is_multiple_of(4) {
         file.truncate(usize::from(cut) % (file.len() + 1));
     }
     file
@@ -295,34 +296,34 @@ fn inputs(default: usize) -> usize {
 
 #[test]
 fn any_bytes() {
-    let (folder, readers) = (tempfile::tempdir().unwrap(), readers());
+    let folder = tempfile::tempdir().unwrap();
     bolero::check!().with_iterations(inputs(3000)).with_max_len(300).for_each(|bytes: &[u8]| {
         for (extension, start) in
             [("npy", &b""[..]), ("npy", b"\x93NUMPY\x01\x00\x40\x00{'descr':"), ("safetensors", b"\x40\0\0\0\0\0\0\0{")]
         {
             let file = [start, bytes].concat();
-            readers.examine(folder.path(), &file, extension).unwrap_or_else(|e| panic!("{e}\n{}", file.escape_ascii()));
+            READERS.examine(folder.path(), &file, extension).unwrap_or_else(|e| panic!("{e}\n{}", file.escape_ascii()));
         }
     });
 }
 
 #[test]
 fn headers_that_lie() {
-    let (folder, readers) = (tempfile::tempdir().unwrap(), readers());
+    let folder = tempfile::tempdir().unwrap();
     bolero::check!().with_iterations(inputs(6000)).with_type::<[u8; 14]>().for_each(|recipe| {
         let (file, extension) = compose(recipe);
-        readers.examine(folder.path(), &file, extension).unwrap_or_else(|e| panic!("{extension}: {e}\n{}", file.escape_ascii()));
+        READERS.examine(folder.path(), &file, extension).unwrap_or_else(|e| panic!("{extension}: {e}\n{}", file.escape_ascii()));
     });
 }
 
 #[test]
 fn damaged_files() {
-    let (folder, readers) = (tempfile::tempdir().unwrap(), readers());
+    let folder = tempfile::tempdir().unwrap();
     bolero::check!().with_iterations(inputs(6000)).with_type::<([u8; 14], [(u8, u8); 2], u16)>().for_each(
         |(recipe, edits, cut)| {
             let (file, extension) = compose(recipe);
             let file = damage(file, edits, *cut);
-            readers
+            READERS
                 .examine(folder.path(), &file, extension)
                 .unwrap_or_else(|e| panic!("{extension}: {e}\n{}", file.escape_ascii()));
         },
@@ -332,11 +333,11 @@ fn damaged_files() {
 /// Of the files made here many are read, and many are not.
 #[test]
 fn many_are_read() {
-    let (folder, readers, mut random) = (tempfile::tempdir().unwrap(), readers(), fastrand::Rng::with_seed(1));
+    let (folder, mut random) = (tempfile::tempdir().unwrap(), fastrand::Rng::with_seed(1));
     let mut read = BTreeMap::new();
     for _ in 0..4000 {
         let (file, extension) = compose(&std::array::from_fn(|_| random.u8(..)));
-        *read.entry(extension).or_insert(0) += i32::from(readers.examine(folder.path(), &file, extension).unwrap());
+        *read.entry(extension).or_insert(0) += i32::from(READERS.examine(folder.path(), &file, extension).unwrap());
     }
     assert!((300..1700).contains(&read["npy"]) && (300..1700).contains(&read["safetensors"]) && read["bin"] > 0, "{read:?}");
 }
@@ -345,11 +346,10 @@ fn many_are_read() {
 fn what_is_wrong_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let (file, extension) = compose(&[0, 1, 34, 50, 0, 2, 1, 2, 2, 0, 8, 7, 1, 1]);
-    assert_eq!(readers().examine(folder.path(), &file, extension), Ok(true));
-    let noticed =
-        |file: &[u8], matrix: &dyn Fn(&Path) -> Result<Data, Failure>, vector: &dyn Fn(&Path) -> Result<Vec<f64>, Failure>| {
-            Readers { matrix, vector }.examine(folder.path(), file, extension).is_err()
-        };
+    assert_eq!(READERS.examine(folder.path(), &file, extension), Ok(true));
+    let noticed = |file: &[u8], matrix: ReadMatrix<'_>, vector: ReadList<'_>| {
+        Readers { matrix, vector }.examine(folder.path(), file, extension).is_err()
+    };
     // Another file's values, its shape the wrong way round, memory for what the header claims, a truncated file taken, a sound one refused.
     let other = folder.path().join("other.npy");
     let mut changed = file.clone();
