@@ -102,14 +102,17 @@ impl Rule for ClippedClustering {
 
 impl Solve for ClippedClustering {
     fn wants(&self) -> Wants {
-        Wants::norms()
+        // Small angles need distances between the rows, not from the origin alone.
+        Wants::distances().and(Wants::norms())
     }
     fn solve(&self, geometry: &Geometry) -> Result<Solution> {
         let (n, norms) = (geometry.n(), geometry.norms());
         let mut ordered = norms.clone();
         ordered.sort_unstable_by(f64::total_cmp);
         let limit = 0.5 * ordered[(n - 1) / 2] + 0.5 * ordered[n / 2];
-        let distance = |i: usize, j: usize| if norms[i] * norms[j] == 0.0 { 2.0 } else { 1.0 - geometry.cosine(i, j) };
+        let distance = |i: usize, j: usize| {
+            if norms[i] * norms[j] == 0.0 { 2.0 } else { one_less_cosine(geometry, &norms, i, j) }
+        };
         let mut distances: Vec<f64> = (0..n * n).map(|k| distance(k / n, k % n)).collect();
         let mut clusters: Vec<Vec<usize>> = (0..n).map(|i| vec![i]).collect();
         let mut left: Vec<usize> = (0..n).collect();
@@ -143,6 +146,20 @@ impl Solve for ClippedClustering {
             weights[origin] = 1.0 - weights.iter().sum::<f64>();
         }
         Ok(Solution::new(Mixing::row(weights)))
+    }
+}
+
+/// 1 − cos of the angle between two rows. Of nearly parallel rows, such as rows with a common offset, it is the part of their distance that
+/// their lengths do not explain: (‖x − y‖² − (‖x‖ − ‖y‖)²) / 2‖x‖‖y‖. The difference from 1 would leave rounding.
+fn one_less_cosine(geometry: &Geometry, norms: &[f64], i: usize, j: usize) -> f64 {
+    let (all, product) = (&geometry.all, norms[i] * norms[j]);
+    match geometry.origin {
+        Some(o) if all.distance2(i, j) <= product => {
+            let squares = (all.at(i, i) - all.at(j, j)) - 2.0 * (all.at(i, o) - all.at(j, o));
+            let lengths = squares / (norms[i] + norms[j]);
+            (all.distance2(i, j) - lengths * lengths).max(0.0) / product * 0.5
+        }
+        _ => 1.0 - geometry.cosine(i, j),
     }
 }
 

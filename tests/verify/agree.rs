@@ -616,3 +616,19 @@ fn sensitive_rules_agree_on_plain_data() {
     }
     failures.settle();
 }
+
+/// Seen from the origin, rows with a common offset differ by small angles, which must not drown in rounding.
+#[test]
+fn small_angles_are_told_apart() {
+    let mut failures = Failures::default();
+    for (seed, (n, d)) in [(5, 5), (15, 5), (9, 40), (15, 130)].into_iter().cycle().take(80).enumerate() {
+        let case = families::make("offset 1000", n, 2, d, seed as u64);
+        for rule in parsed(&["clipped_clustering", "clipped_clustering:linkage=complete"]) {
+            let reference = Engine::reference_f64(&*rule, &case.rows(), case.f).expect("a reference");
+            let got = run(&Engine::cpu(), &*rule, &case).expect("an aggregate");
+            // Rows differ by 0.05; a result is rounded by 1000 EPS.
+            failures.note(|| format!("{}, {seed}, {}", rule.spec(), case.name()), within(&got.values, &reference, |_| 2e-4));
+        }
+    }
+    failures.settle();
+}

@@ -19,4 +19,5 @@ mod geometry;
 mod given;
 mod hostile;
 mod lambda;
+mod many;
 mod momentum;

@@ -1,5 +1,8 @@
 //! Matrices on disk: `.npy` and `.safetensors` files, mapped or converted to n rows of d values of f32.
 
+#[cfg(test)]
+mod fuzz;
+
 use crate::failure::Failure;
 use crate::mapping::Mapping;
 use crate::npy;
