@@ -1,6 +1,7 @@
 //! Time that a call's kernels took on the device, by its own clock: a timestamp at either end of each dispatch.
 
-use super::device::{Device, Use, locked};
+use super::device::{Device, Use};
+use super::pool::locked;
 use crate::error::Result;
 use std::sync::Mutex;
 

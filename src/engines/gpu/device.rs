@@ -3,48 +3,14 @@
 use super::adapters::AdapterInfo;
 use super::cache::PipelineCache;
 use super::clock::Clock;
+use super::pool::{Buffer, Pool, locked};
 use super::shader::Kernel;
 use crate::error::{Error, Result};
 use futures::channel::oneshot;
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-
-/// Spare buffers kept for the next calls, and their bytes.
-const SPARES: (usize, u64) = (512, 512 << 20);
-
-/// Work that is recorded but not yet submitted, and buffers between two uses.
-#[derive(Debug, Default)]
-struct Pool {
-    /// What goes into the next submission, in order.
-    recorded: Vec<wgpu::CommandBuffer>,
-    /// Buffers that recorded work may still use: filled anew before it is submitted, they would hand it the wrong values.
-    used: Vec<wgpu::Buffer>,
-    /// Buffers for the next call.
-    spares: Vec<wgpu::Buffer>,
-    /// The device had an error: a buffer may be one that never got its memory, and is not kept.
-    broken: bool,
-    /// Buffers made so far.
-    made: usize,
-}
-
-impl Pool {
-    /// Takes a buffer back.
-    fn give(&mut self, buffer: wgpu::Buffer) {
-        match self.recorded.is_empty() {
-            _ if self.broken => {}
-            true => {
-                self.spares.push(buffer);
-                let mut bytes: u64 = self.spares.iter().map(wgpu::Buffer::size).sum();
-                while self.spares.len() > SPARES.0 || bytes > SPARES.1 {
-                    bytes -= self.spares.remove(0).size();
-                }
-            }
-            false => self.used.push(buffer),
-        }
-    }
-}
+use std::sync::{Arc, Mutex, mpsc};
 
 /// Invocations and bytes of memory of a group that the tiled kernels need.
 const GROUP: (u32, u32) = (256, 22 << 10);
@@ -99,14 +65,10 @@ impl Drop for Device {
     }
 }
 
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic elsewhere leaves these values whole: they are replaced or pushed to, never half-changed.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Device {
-    /// A device of the adapter; compiled pipelines are looked for in the folder, if one is named.
-    pub(crate) async fn open(adapter: wgpu::Adapter, info: AdapterInfo, pipelines: Option<&Path>) -> Result<Self> {
+    /// A device of the adapter whose calls take no more than `budget` bytes, spare buffers included; compiled pipelines are looked for in the
+    /// folder, if one is named.
+    pub(crate) async fn open(adapter: wgpu::Adapter, info: AdapterInfo, budget: u64, pipelines: Option<&Path>) -> Result<Self> {
         let limits = adapter.limits();
         let refused = |reason: String| Error::Device { device: info.name.clone(), reason };
         let groups = (limits.max_compute_invocations_per_workgroup, limits.max_compute_workgroup_storage_size);
@@ -140,7 +102,7 @@ impl Device {
         });
         let thread = Some(thread.map_err(|e| refused(format!("cannot start a thread: {e}")))?);
         let driver = Some(driver);
-        let pool = Arc::default();
+        let pool = Pool::new(budget);
         Ok(Self { info, limits, device, queue, pipelines: Mutex::default(), cache, pool, failure, lost, driver, thread })
     }
 
@@ -158,7 +120,7 @@ impl Device {
     pub(crate) fn check(&self) -> Result<()> {
         let reason = locked(&self.lost).clone().or_else(|| locked(&self.failure).take());
         reason.map_or(Ok(()), |reason| {
-            *locked(&self.pool) = Pool { broken: true, ..Pool::default() };
+            locked(&self.pool).fail();
             Err(self.error(reason))
         })
     }
@@ -166,19 +128,13 @@ impl Device {
     /// A buffer of at least `bytes`, a spare one if there is one of no more than twice the size. Its contents are arbitrary.
     pub(crate) fn buffer(&self, role: Use, bytes: u64) -> Buffer {
         let bytes = bytes.max(256).next_multiple_of(256);
-        let fits = |b: &wgpu::Buffer| b.usage() == role.usages() && (bytes..=2 * bytes).contains(&b.size());
-        let mut pool = locked(&self.pool);
-        // The smallest that fits: a larger one is left for who needs it.
-        let fitting = (0..pool.spares.len()).filter(|&at| fits(&pool.spares[at]));
-        let best = fitting.min_by_key(|&at| pool.spares[at].size());
-        let spare = best.map(|at| pool.spares.swap_remove(at));
-        pool.made += usize::from(spare.is_none());
-        drop(pool);
+        let spare = locked(&self.pool).take(role.usages(), bytes);
         let buffer = spare.unwrap_or_else(|| {
+            locked(&self.pool).count(bytes);
             let descriptor = wgpu::BufferDescriptor { label: None, size: bytes, usage: role.usages(), mapped_at_creation: false };
             self.device.create_buffer(&descriptor)
         });
-        Buffer { buffer, bytes, pool: Some(self.pool.clone()) }
+        Buffer::new(buffer, bytes, self.pool.clone())
     }
 
     /// A buffer with these contents.
@@ -218,22 +174,18 @@ impl Device {
     /// Records work for the next submission: that of the next [`Device::flush`], or of any call that waits for a result.
     pub(crate) fn submit(&self, encoder: Encoder) {
         let commands = encoder.commands.finish();
-        locked(&self.pool).recorded.push(commands);
+        locked(&self.pool).record(commands);
     }
 
     /// Submits what is recorded, of all calls, at once.
     pub(crate) fn flush(&self) {
-        let mut pool = locked(&self.pool);
-        if !pool.recorded.is_empty() {
-            self.queue.submit(std::mem::take(&mut pool.recorded));
-            std::mem::take(&mut pool.used).into_iter().for_each(|buffer| pool.give(buffer));
-        }
+        locked(&self.pool).flush(&self.queue);
     }
 
-    /// Buffers made so far.
+    /// Buffers made so far, and the most bytes that calls and spare ones took at a time.
     #[cfg(test)]
-    pub(crate) fn buffers_made(&self) -> usize {
-        locked(&self.pool).made
+    pub(crate) fn buffers(&self) -> (usize, u64) {
+        locked(&self.pool).statistics()
     }
 
     /// A kernel with its buffers, ready to be dispatched. `bindings` are (number in the shader, buffer).
@@ -301,7 +253,8 @@ impl Device {
     /// Hands the fetched values to `take`.
     pub(crate) async fn receive<T: bytemuck::Pod, R>(&self, fetch: Fetch, take: impl FnOnce(&[T]) -> R) -> Result<R> {
         let Fetch { mut buffer, bytes } = fetch;
-        let pool = buffer.pool.take();
+        // One that is dropped while it is being mapped is not fit for another call.
+        buffer.set_returns(false);
         // Calls that wait together are polled in turn: each records its work before the first submits it all.
         yield_once().await;
         self.flush();
@@ -321,8 +274,7 @@ impl Device {
             take(bytemuck::cast_slice(&view))
         };
         buffer.buffer.unmap();
-        // Only now is the buffer fit for another call: one dropped while it is being mapped is not.
-        buffer.pool = pool;
+        buffer.set_returns(true);
         Ok(result)
     }
 
@@ -395,34 +347,4 @@ impl Bound {
 pub(crate) struct Fetch {
     buffer: Buffer,
     bytes: u64,
-}
-
-/// A buffer that goes back to the device's spares when dropped. Work already submitted on it stays ordered before its next use.
-#[derive(Debug)]
-pub(crate) struct Buffer {
-    pub(crate) buffer: wgpu::Buffer,
-    /// Bytes asked for: a spare buffer may be larger than a binding can be.
-    bytes: u64,
-    pool: Option<Arc<Mutex<Pool>>>,
-}
-
-impl Buffer {
-    fn resource(&self) -> wgpu::BindingResource<'_> {
-        let size = std::num::NonZeroU64::new(self.bytes);
-        wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &self.buffer, offset: 0, size })
-    }
-
-    /// Keeps the buffer from the spares: for what lives longer than a call.
-    pub(crate) fn own(mut self) -> Self {
-        self.pool = None;
-        self
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        if let Some(pool) = &self.pool {
-            locked(pool).give(self.buffer.clone());
-        }
-    }
 }

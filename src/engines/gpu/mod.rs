@@ -7,6 +7,7 @@
 //! - `device`: a device with its pipelines, spare buffers and errors
 //! - `slabs`: a matrix as slabs of columns, on the device or streaming from the host
 //! - `layout`: how a matrix is cut
+//! - `pool`: spare buffers, recorded work
 //! - `params`: the structs that host and kernels share
 //! - `passes`: what the engine offers to [`crate::engines::execute`]
 
@@ -17,6 +18,7 @@ mod device;
 mod layout;
 mod params;
 mod passes;
+mod pool;
 mod shader;
 mod slabs;
 
@@ -60,8 +62,9 @@ pub(crate) struct GpuEngine {
 impl GpuEngine {
     pub(crate) async fn new(options: GpuOptions) -> Result<Self> {
         let (adapter, info) = adapters::choose(options.adapter.as_deref()).await?;
-        let device = Arc::new(Device::open(adapter, info, options.pipeline_cache.as_deref()).await?);
-        Ok(Self { device, budget: options.memory_budget.unwrap_or(BUDGET) })
+        let budget = options.memory_budget.unwrap_or(BUDGET);
+        let device = Arc::new(Device::open(adapter, info, budget, options.pipeline_cache.as_deref()).await?);
+        Ok(Self { device, budget })
     }
 
     pub(crate) fn name(&self) -> String {
@@ -189,9 +192,29 @@ mod tests {
             }
         };
         (0..3).for_each(|_| calls());
-        let made = device.buffers_made();
+        let made = device.buffers();
         (0..5).for_each(|_| calls());
-        assert_eq!(device.buffers_made(), made);
+        assert_eq!(device.buffers(), made);
+    }
+
+    /// A matrix four times as large as the budget streams through it; other sizes before and after leave no more behind.
+    #[test]
+    fn device_memory_stays_within_the_budget() {
+        let device = open().device.info.name.clone();
+        let budget = 8 << 20;
+        let options = GpuOptions { adapter: Some(device), memory_budget: Some(budget), ..GpuOptions::default() };
+        let gpu = pollster::block_on(GpuEngine::new(options)).unwrap();
+        let device = gpu.device.clone();
+        let engine = Engine::from(Kind::Gpu(gpu));
+        for (n, d) in [(8, 100_000), (25, 330_000), (60, 20_000), (5, 1_600_000)] {
+            let values = crate::bench::data(n, d, 1).unwrap();
+            let rows = Rows::from_slice(&values, n, d).unwrap();
+            for spec in ["median", "nnm+trimmed_mean", "krum", "average"] {
+                engine.aggregate_blocking(spec.parse::<Spec>().unwrap().rule(), &rows, 1).unwrap();
+                let peak = device.buffers().1;
+                assert!(peak <= budget, "{spec} of {n} x {d}: {peak} bytes");
+            }
+        }
     }
 
     /// What is compiled goes into a file that another engine opens.

@@ -1,9 +1,10 @@
 //! What the GPU engine offers to [`execute`](crate::engines::execute): each pass walks the slabs once, two in flight.
 
 use super::clock::Clock;
-use super::device::{Buffer, Device, Encoder, Fetch, Use};
+use super::device::{Device, Encoder, Fetch, Use};
 use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups};
+use super::pool::Buffer;
 use super::shader::{Coordinate, Kernel, READ_VECTORS, THREADS, quads, slices};
 use super::slabs::{Resident, Source};
 use crate::engines::exact_sum::ExactSum;

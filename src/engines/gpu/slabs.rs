@@ -1,9 +1,10 @@
 //! A matrix as slabs of columns: n rows × some columns, row-major, each in a buffer of its own. No slab is larger than what a
 //! kernel can bind, so neither the device's limits nor its memory bound the size of a matrix.
 
-use super::device::{Buffer, Device, Encoder, Fetch, Use};
+use super::device::{Device, Encoder, Fetch, Use};
 use super::layout::{Chunk, Layout};
 use super::params::{Params, RowEntry, groups};
+use super::pool::Buffer;
 use super::shader::Kernel;
 use crate::engines::passes::Traffic;
 use crate::error::Result;
