@@ -292,10 +292,10 @@ impl<'a> Bench<'a> {
             limits.push(least);
             costs.push(self.cost(work)?);
         }
-        let list = |costs: &[Cost], of: fn(&Cost) -> f64| costs.iter().map(of).collect::<Vec<f64>>();
-        let (wall, device): (fn(&Cost) -> f64, fn(&Cost) -> f64) = (|c| c.seconds, |c| c.device);
-        let fraction = |of: fn(&Cost) -> f64| median(&limits.iter().zip(&costs).map(|(l, c)| of(l) / of(c)).collect::<Vec<_>>());
-        let seconds = Times::of(&list(&costs, wall));
+        let wall = |costs: &[Cost]| costs.iter().map(|c| c.seconds).collect::<Vec<f64>>();
+        let device = |costs: &[Cost]| costs.iter().map(|c| c.device).collect::<Vec<f64>>();
+        let ratio = |limits: Vec<f64>, times: Vec<f64>| median(&limits.iter().zip(times).map(|(l, t)| l / t).collect::<Vec<_>>());
+        let seconds = Times::of(&wall(&costs));
         // An upload alone leaves the device's clock at zero.
         let clocked = self.timed.is_some() && costs.iter().all(|c| c.device > 0.0);
         let (n, d) = (self.rows.n(), self.rows.d());
@@ -307,12 +307,12 @@ impl<'a> Bench<'a> {
             d,
             repetitions: costs.len(),
             seconds,
-            device_seconds: clocked.then(|| Times::of(&list(&costs, device))),
+            device_seconds: clocked.then(|| Times::of(&device(&costs))),
             limit,
-            limit_seconds: median(&list(&limits, wall)),
+            limit_seconds: median(&wall(&limits)),
             bytes_per_second: limit.bytes((4 * n * d) as f64) / seconds.median,
-            fraction: fraction(wall),
-            device_fraction: (clocked && limits.iter().all(|l| l.device > 0.0)).then(|| fraction(device)),
+            fraction: ratio(wall(&limits), wall(&costs)),
+            device_fraction: (clocked && limits.iter().all(|l| l.device > 0.0)).then(|| ratio(device(&limits), device(&costs))),
         })
     }
 
