@@ -1,7 +1,7 @@
 //! How near an engine comes to what its device can do: whole rules and single kernels, measured beside plain reads, copies and uploads
 //! of the same bytes.
 //!
-//! A rule that reads the data p times cannot take less time than p plain reads. Each repetition measures the plain work and the
+//! A rule that reads the data p times is held against p plain reads. Each repetition measures the plain work and the
 //! rule one after the other, so that whatever slows the machine down for a while slows both, and the **fraction of the limit** is the
 //! median over repetitions of (time of the plain work) / (time of the rule).
 
@@ -13,11 +13,14 @@ pub use check::check;
 
 use crate::engine::{Engine, Kind};
 use crate::engines::cpu::CpuRows;
+#[cfg(feature = "gpu")]
 use crate::engines::execute::Options;
 use crate::engines::passes::{Centre, Columns, First, Passes, Plain, Term};
 use crate::error::{Error, Result};
 use crate::geometry::Mixing;
-use crate::matrix::{Input, Matrix, Store};
+#[cfg(feature = "gpu")]
+use crate::matrix::Store;
+use crate::matrix::{Input, Matrix};
 use crate::momentum::DistributedMomentum;
 use crate::plan::{Mix, Stat, Weiszfeld};
 use crate::rows::Rows;
@@ -126,7 +129,7 @@ fn plan(rule: &dyn Rule, n: usize, f: usize) -> crate::plan::Plan {
     rule.plan(&Cohort { total: n, members: &(0..n).collect::<Vec<_>>(), f, d: 2 })
 }
 
-/// What work cannot be faster than: so many plain reads, copies and uploads of the matrix.
+/// What work is held against: so many plain reads, copies and uploads of the matrix.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Limit {

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 /// Measure rules and kernels beside plain reads, copies and uploads of the same bytes on the same device.
 ///
-/// A rule that reads the data twice cannot take less time than two plain reads. Plain work and rule are measured in turn, so that whatever
+/// A rule that reads the data twice is held against two plain reads. Plain work and rule are measured in turn, so that whatever
 /// slows the machine down for a while slows both; what counts is the fraction of that limit which is reached. Before anything is
 /// timed its result for a small matrix is compared with the literal definition in f64.
 #[derive(Debug, clap::Args)]
