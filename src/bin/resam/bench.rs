@@ -30,13 +30,13 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "SPEC")]
     rule: Vec<Spec>,
     /// Workers: one number or several, e.g. 15,25,51 [default: 15,25; with --quick and for calls 15]
-    #[arg(short, value_delimiter = ',', value_name = "N")]
+    #[arg(short, long, value_delimiter = ',', value_name = "N")]
     n: Vec<usize>,
     /// Byzantine workers: one number for each N, or one for all [default: n/5]
-    #[arg(short, value_delimiter = ',', value_name = "F")]
+    #[arg(short, long, value_delimiter = ',', value_name = "F")]
     f: Vec<usize>,
     /// Coordinates: one number or several [default: 1000000; with --quick 100000; for calls 10000; for scaling 100000 to 10000000]
-    #[arg(short, value_delimiter = ',', value_name = "D")]
+    #[arg(short, long, value_delimiter = ',', value_name = "D")]
     d: Vec<usize>,
     /// Measure on this matrix instead of a random one: a .npy or .safetensors file as in `resam aggregate`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["n", "d", "quick"])]
