@@ -16,6 +16,9 @@ const SAMPLE: usize = 64;
 /// Largest difference from the definition, relative to the largest coordinate.
 const NEAR: f64 = 1e-4;
 
+/// Columns in which a rounding may decide which of two values equally near a centre is kept; the result then lies among the rows' values.
+const TIES: usize = COLUMNS / 1000;
+
 /// Subsets of rows that a definition may enumerate here.
 const SUBSETS: u128 = 500;
 
@@ -38,11 +41,12 @@ pub fn check(engine: &Engine, rule: &dyn Rule, n: usize, f: usize, seed: u64) ->
     let expected = Engine::reference_f64(rule, &rows, f)?;
     let largest = expected.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
     let off = |k: usize| (f64::from(got[k]) - expected[k]).abs();
-    // NaN is the largest of all.
-    let worst = (0..COLUMNS).max_by(|&a, &b| off(a).total_cmp(&off(b))).unwrap_or(0);
-    if off(worst) <= NEAR * largest {
+    let wrong: Vec<usize> = (0..COLUMNS).filter(|&k| off(k).is_nan() || off(k) > NEAR * largest).collect();
+    let among_rows = |&k: &usize| rows.iter().any(|row| row[k] <= got[k]) && rows.iter().any(|row| row[k] >= got[k]);
+    if wrong.len() <= TIES && wrong.iter().all(among_rows) {
         return Ok(());
     }
+    let worst = wrong.into_iter().max_by(|&a, &b| off(a).total_cmp(&off(b))).unwrap_or(0);
     let (rule, device) = (spec, engine.name());
     Err(Error::Disagrees { rule, device, n, f, column: worst, got: got[worst].into(), expected: expected[worst] })
 }

@@ -116,7 +116,7 @@ pub fn times(title: &str, measured: &[&Measurement]) -> Result<String, String> {
         for (family, line) in names.iter().enumerate() {
             let mut points: Vec<(usize, f64)> =
                 measured.iter().filter(|m| name(m) == *line).map(|m| (m.d, 1e3 * m.seconds.median)).collect();
-            points.sort_by(|a, b| a.0.cmp(&b.0));
+            points.sort_by_key(|point| point.0);
             let path: Vec<(i32, i32)> = points.iter().map(|&(d, t)| at(d as f64, t)).collect();
             let style = ShapeStyle::from(&colour(family)).stroke_width(2);
             body.draw(&PathElement::new(path.clone(), style)).map_err(words)?;

@@ -1,7 +1,7 @@
 //! How near an engine comes to what its device can do: whole rules and single kernels, measured beside plain reads, copies and uploads
 //! of the same bytes.
 //!
-//! A rule that reads the data p times cannot take less time than p plain reads. Each repetition measures the plain work and the
+//! A rule that reads the data p times is held against p plain reads. Each repetition measures the plain work and the
 //! rule one after the other, so that whatever slows the machine down for a while slows both, and the **fraction of the limit** is the
 //! median over repetitions of (time of the plain work) / (time of the rule).
 
@@ -13,11 +13,14 @@ pub use check::check;
 
 use crate::engine::{Engine, Kind};
 use crate::engines::cpu::CpuRows;
+#[cfg(feature = "gpu")]
 use crate::engines::execute::Options;
 use crate::engines::passes::{Centre, Columns, First, Frame, Mixed, Passes, Plain, Term};
 use crate::error::{Error, Result};
 use crate::geometry::Mixing;
-use crate::matrix::{Input, Matrix, Store};
+#[cfg(feature = "gpu")]
+use crate::matrix::Store;
+use crate::matrix::{Input, Matrix};
 use crate::momentum::DistributedMomentum;
 use crate::plan::{Mix, Stat, Weiszfeld};
 use crate::rows::Rows;
@@ -126,7 +129,7 @@ fn plan(rule: &dyn Rule, n: usize, f: usize) -> crate::plan::Plan {
     rule.plan(&Cohort { total: n, members: &(0..n).collect::<Vec<_>>(), f, d: 2 })
 }
 
-/// What work cannot be faster than: so many plain reads, copies and uploads of the matrix.
+/// What work is held against: so many plain reads, copies and uploads of the matrix.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Limit {
@@ -292,10 +295,10 @@ impl<'a> Bench<'a> {
             limits.push(least);
             costs.push(self.cost(work)?);
         }
-        let list = |costs: &[Cost], of: fn(&Cost) -> f64| costs.iter().map(of).collect::<Vec<f64>>();
-        let (wall, device): (fn(&Cost) -> f64, fn(&Cost) -> f64) = (|c| c.seconds, |c| c.device);
-        let fraction = |of: fn(&Cost) -> f64| median(&limits.iter().zip(&costs).map(|(l, c)| of(l) / of(c)).collect::<Vec<_>>());
-        let seconds = Times::of(&list(&costs, wall));
+        let wall = |costs: &[Cost]| costs.iter().map(|c| c.seconds).collect::<Vec<f64>>();
+        let device = |costs: &[Cost]| costs.iter().map(|c| c.device).collect::<Vec<f64>>();
+        let ratio = |limits: Vec<f64>, times: Vec<f64>| median(&limits.iter().zip(times).map(|(l, t)| l / t).collect::<Vec<_>>());
+        let seconds = Times::of(&wall(&costs));
         // An upload alone leaves the device's clock at zero.
         let clocked = self.timed.is_some() && costs.iter().all(|c| c.device > 0.0);
         let (n, d) = (self.rows.n(), self.rows.d());
@@ -307,12 +310,12 @@ impl<'a> Bench<'a> {
             d,
             repetitions: costs.len(),
             seconds,
-            device_seconds: clocked.then(|| Times::of(&list(&costs, device))),
+            device_seconds: clocked.then(|| Times::of(&device(&costs))),
             limit,
-            limit_seconds: median(&list(&limits, wall)),
+            limit_seconds: median(&wall(&limits)),
             bytes_per_second: limit.bytes((4 * n * d) as f64) / seconds.median,
-            fraction: fraction(wall),
-            device_fraction: (clocked && limits.iter().all(|l| l.device > 0.0)).then(|| fraction(device)),
+            fraction: ratio(wall(&limits), wall(&costs)),
+            device_fraction: (clocked && limits.iter().all(|l| l.device > 0.0)).then(|| ratio(device(&limits), device(&costs))),
         })
     }
 

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 /// Measure rules and kernels beside plain reads, copies and uploads of the same bytes on the same device.
 ///
-/// A rule that reads the data twice cannot take less time than two plain reads. Plain work and rule are measured in turn, so that whatever
+/// A rule that reads the data twice is held against two plain reads. Plain work and rule are measured in turn, so that whatever
 /// slows the machine down for a while slows both; what counts is the fraction of that limit which is reached. Before anything is
 /// timed its result for a small matrix is compared with the literal definition in f64.
 #[derive(Debug, clap::Args)]
@@ -30,13 +30,13 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "SPEC")]
     rule: Vec<Spec>,
     /// Workers: one number or several, e.g. 15,25,51 [default: 15,25; with --quick and for calls 15]
-    #[arg(short, value_delimiter = ',', value_name = "N")]
+    #[arg(short, long, value_delimiter = ',', value_name = "N")]
     n: Vec<usize>,
     /// Byzantine workers: one number for each N, or one for all [default: n/5]
-    #[arg(short, value_delimiter = ',', value_name = "F")]
+    #[arg(short, long, value_delimiter = ',', value_name = "F")]
     f: Vec<usize>,
     /// Coordinates: one number or several [default: 1000000; with --quick 100000; for calls 10000; for scaling 100000 to 10000000]
-    #[arg(short, value_delimiter = ',', value_name = "D")]
+    #[arg(short, long, value_delimiter = ',', value_name = "D")]
     d: Vec<usize>,
     /// Measure on this matrix instead of a random one: a .npy or .safetensors file as in `resam aggregate`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["n", "d", "quick"])]
