@@ -21,6 +21,7 @@ use crate::engines::passes::{Centre, Columns, First, Found, GIVEN, ORIGIN, Passe
 use crate::error::{Error, Result};
 use crate::plan::Weiszfeld;
 use crate::rows::Rows;
+use fearless_simd::Level;
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -153,7 +154,7 @@ impl Passes for CpuRows<'_> {
             First::Mixed { centre, .. } => self.row(centre),
             First::Rows | First::Counted(_) => &[],
         };
-        let notes = self.engine.on_threads(|| coordinate::coordinate(&slices, what, centre, out));
+        let notes = self.engine.on_threads(|| coordinate::coordinate(Level::new(), &slices, what, centre, out));
         let bad = what.rows.iter().zip(notes.bad).filter(|(_, bad)| *bad).map(|(row, _)| *row).collect();
         Ok(Found { bad, outside: if what.diagnose { notes.outside } else { Vec::new() } })
     }
