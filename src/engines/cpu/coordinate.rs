@@ -114,8 +114,9 @@ impl Pass<'_> {
         let values: Vec<&[f32]>;
         let values = match &self.mixed {
             Some(how) => {
-                note_bad(rows, &mut notes.bad);
-                how.mix(simd, rows, centre, differences, mixed);
+                if how.mix(simd, rows, centre, differences, mixed) {
+                    note_bad(rows, &mut notes.bad);
+                }
                 values = mixed.chunks_exact(centre.len()).collect();
                 &values
             }
@@ -294,25 +295,24 @@ fn walks(exchanges: &[(usize, usize)]) -> Vec<Walk> {
 fn take_walk<S: Simd>(simd: S, walk: &Walk, at: usize, wires: &mut [Wire]) {
     let width = S::i32s::LEN;
     let mut held = [S::i32s::splat(simd, 0); HELD];
-    let here = |k: usize| at + k * width..at + (k + 1) * width;
     for k in 0..HELD {
-        held[k] = S::i32s::from_slice(simd, &wires[walk.start][here(k)]);
+        held[k] = keys(simd, &wires[walk.start], at + k * width);
     }
     for step in &walk.steps {
         let mut met = held;
         for k in 0..HELD {
-            met[k] = S::i32s::from_slice(simd, &wires[step.from][here(k)]);
+            met[k] = keys(simd, &wires[step.from], at + k * width);
         }
         let to = &mut wires[step.to];
         for k in 0..HELD {
             let (low, high) = (held[k].min(met[k]), held[k].max(met[k]));
             let (hold, go) = if step.hold_low { (low, high) } else { (high, low) };
             held[k] = hold;
-            go.store_slice(&mut to[here(k)]);
+            go.store_slice(&mut to[at + k * width..][..width]);
         }
     }
     for k in 0..HELD {
-        held[k].store_slice(&mut wires[walk.end][here(k)]);
+        held[k].store_slice(&mut wires[walk.end][at + k * width..][..width]);
     }
 }
 
@@ -383,18 +383,24 @@ impl<'a> MixedRows<'a> {
         Self { parts: (0..mixing.rows()).map(parts).collect(), centre }
     }
 
-    /// The mixed rows of some columns one after another, summed in f64.
+    /// The mixed rows of some columns one after another, summed in f64; is any value of the rows not finite?
     #[inline(always)]
-    fn mix<S: Simd>(&self, simd: S, rows: &[&[f32]], centre: &[f32], differences: &mut Vec<[f64; LANES]>, mixed: &mut Vec<f32>) {
+    fn mix<S: Simd>(
+        &self,
+        simd: S,
+        rows: &[&[f32]],
+        centre: &[f32],
+        differences: &mut Vec<[f64; LANES]>,
+        mixed: &mut Vec<f32>,
+    ) -> bool {
         let columns = centre.len();
         mixed.resize(self.parts.len() * columns, 0.0);
         differences.resize(rows.len(), [0.0; LANES]);
+        let mut largest = S::i32s::splat(simd, 0);
         for at in (0..columns).step_by(LANES) {
             let centre = &centre[at..at + LANES];
             for (difference, row) in differences.iter_mut().zip(rows) {
-                for ((d, x), c) in difference.iter_mut().zip(&row[at..at + LANES]).zip(centre) {
-                    *d = f64::from(*x) - f64::from(*c);
-                }
+                largest = largest.max(subtract(simd, &row[at..at + LANES], centre, difference));
             }
             for (parts, mixed) in self.parts.iter().zip(mixed.chunks_exact_mut(columns)) {
                 let sums = weighted_sum(simd, parts, differences);
@@ -403,7 +409,24 @@ impl<'a> MixedRows<'a> {
                 }
             }
         }
+        largest.as_slice().iter().any(|bits| *bits as u32 >= EXPONENT)
     }
+}
+
+/// x − c in f64; the largest |x| as bits.
+#[inline(always)]
+fn subtract<S: Simd>(simd: S, row: &[f32], centre: &[f32], difference: &mut [f64; LANES]) -> S::i32s {
+    let (width, half) = (S::f32s::LEN, S::f64s::LEN);
+    let mut largest = S::i32s::splat(simd, 0);
+    for at in (0..LANES).step_by(width) {
+        let x = S::f32s::from_slice(simd, &row[at..at + width]);
+        let bits: S::i32s = x.bitcast();
+        largest = largest.max(bits & S::i32s::splat(simd, i32::MAX));
+        let (x, c) = (x.widen(), S::f32s::from_slice(simd, &centre[at..at + width]).widen());
+        (x.0 - c.0).store_slice(&mut difference[at..at + half]);
+        (x.1 - c.1).store_slice(&mut difference[at + half..at + width]);
+    }
+    largest
 }
 
 /// Σ w_i d_i over the parts of a mixed row: as many columns at a time as registers hold sums.
@@ -442,7 +465,7 @@ fn mean<S: Simd>(simd: S, wires: &[Wire], out: &mut [f32]) {
     for at in (0..LANES).step_by(width) {
         let mut sum = (S::f64s::splat(simd, 0.0), S::f64s::splat(simd, 0.0));
         for wire in wires {
-            add(simd, &mut sum, values(simd, S::i32s::from_slice(simd, &wire[at..at + width])));
+            add(simd, &mut sum, values(simd, keys(simd, wire, at)));
         }
         mean_of(sum, wires.len()).store_slice(&mut means[at..at + width]);
     }
@@ -485,22 +508,22 @@ fn nearest<S: Simd>(simd: S, wires: &[Wire], centre: Range<usize>, keep: usize, 
     let mut ties: Vec<(usize, f32, f32)> = Vec::new();
     let mut means = [0.0; LANES];
     for at in (0..LANES).step_by(width) {
-        let keys = |rank: usize| S::i32s::from_slice(simd, &wires[rank][at..at + width]);
         let mut sum = (S::f64s::splat(simd, 0.0), S::f64s::splat(simd, 0.0));
         for rank in centre.clone() {
-            add(simd, &mut sum, values(simd, keys(rank)));
+            add(simd, &mut sum, values(simd, keys(simd, &wires[rank], at)));
         }
         let middle = mean_of(sum, centre.len());
         // Twice what the middle may be off by: its own rounding, and that of the sum in f64. One value is exact.
-        let ends = [centre.start, centre.end - 1].map(|rank| magnitudes(simd, values(simd, keys(rank))));
-        let of_sum = (ends[0] + ends[1]) * (centre.len() as f32 * 2f32.powi(-51));
+        let first = magnitudes(simd, values(simd, keys(simd, &wires[centre.start], at)));
+        let last = magnitudes(simd, values(simd, keys(simd, &wires[centre.end - 1], at)));
+        let of_sum = (first + last) * (centre.len() as f32 * 2f32.powi(-51));
         let off = match centre.len() {
             1 => S::f32s::splat(simd, 0.0),
             _ => magnitudes(simd, middle) * (4.0 * f32::EPSILON) + of_sum + f32::MIN_POSITIVE,
         };
         let mut start = S::i32s::splat(simd, 0);
         for rank in 0..dropped {
-            let (low_key, high_key) = (keys(rank), keys(rank + keep));
+            let (low_key, high_key) = (keys(simd, &wires[rank], at), keys(simd, &wires[rank + keep], at));
             let (low, high) = (values(simd, low_key), values(simd, high_key));
             // A value that is not finite is farther than any other; equal values need no decision.
             let (low_bad, high_bad) = (!finite(simd, low), !finite(simd, high));
@@ -525,7 +548,7 @@ fn nearest<S: Simd>(simd: S, wires: &[Wire], centre: Range<usize>, keep: usize, 
         }
         let mut sum = (S::f64s::splat(simd, 0.0), S::f64s::splat(simd, 0.0));
         for rank in 0..wires.len() {
-            let mut v = values(simd, keys(rank));
+            let mut v = values(simd, keys(simd, &wires[rank], at));
             // The ranks between are kept whatever the start.
             if rank < dropped || rank >= keep {
                 let after_start = S::i32s::splat(simd, rank as i32).simd_ge(start);
@@ -546,6 +569,12 @@ fn nearest<S: Simd>(simd: S, wires: &[Wire], centre: Range<usize>, keep: usize, 
         }
     }
     starts
+}
+
+/// A vector of keys, from lane `at` on.
+#[inline(always)]
+fn keys<S: Simd>(simd: S, wire: &Wire, at: usize) -> S::i32s {
+    S::i32s::from_slice(simd, &wire[at..at + S::i32s::LEN])
 }
 
 /// The values of some keys.
@@ -717,4 +746,122 @@ fn counted_trimmed_mean(wires: &[Wire], counts: &[u32], trim: usize, out: &mut [
         *y = (sum / total) as f32;
     }
     (low, high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engines::cpu::{BLOCK, levels};
+
+    /// Values of all sizes, with ties; the last row is not finite.
+    fn rows(n: usize, d: usize, random: &mut fastrand::Rng) -> Vec<Vec<f32>> {
+        let mut value = || match random.u32(..8) {
+            0 => random.i32(-3..4) as f32,
+            1 => (random.f32() - 0.5) * 2f32.powi(random.i32(-149..128)),
+            _ => random.f32() - 0.5,
+        };
+        let mut rows: Vec<Vec<f32>> = (0..n).map(|_| (0..d).map(|_| value()).collect()).collect();
+        if let [.., _, last] = &mut rows[..] {
+            last[d / 2] = f32::NAN;
+            last[d - 1] = f32::NEG_INFINITY;
+        }
+        rows
+    }
+
+    fn run(level: Level, rows: &[&[f32]], what: &Columns<'_>, centre: &[f32]) -> (Vec<u32>, Vec<bool>, Vec<u64>) {
+        let mut out = vec![f32::NAN; rows[0].len()];
+        let notes = coordinate(level, rows, what, centre, &mut out);
+        (out.iter().map(|y| y.to_bits()).collect(), notes.bad, notes.outside)
+    }
+
+    /// Order statistics against a sort, their means against a sum in f64, in every build; all else is the same in all builds.
+    #[test]
+    fn every_build_gives_the_same_bits() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let d = BLOCK + 3 * LANES + 17;
+        for n in [1, 2, 5, 15, 16, 17, 25, 33, 51, 70] {
+            let rows = rows(n, d, &mut random);
+            let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
+            let columns: Vec<Vec<i32>> = (0..d)
+                .map(|k| {
+                    let mut column: Vec<i32> = rows.iter().map(|row| key(row[k].to_bits() as i32)).collect();
+                    column.sort_unstable();
+                    column
+                })
+                .collect();
+            let f = n.div_ceil(2) - 1;
+            let mut stats = vec![Stat::MajoritySign, Stat::Ranks { from: n / 2, to: n / 2 + 1 }];
+            stats.extend([f.min(1), f / 2, f].map(|f| Stat::Ranks { from: f, to: n - f }));
+            stats.extend([f / 2, f].map(|f| Stat::nearest_median(n, n - f, Ties::LowerValue)));
+            stats.extend([f / 2, f].map(|f| Stat::Nearest { from: f, to: n - f, keep: (n - f).div_ceil(2), ties: Ties::LowerRow }));
+            for (stat, diagnose) in stats.into_iter().flat_map(|stat| [(stat, false), (stat, true)]) {
+                let indices: Vec<usize> = (0..n).collect();
+                let what = Columns { rows: &indices, first: First::Rows, stat, diagnose };
+                let best = run(Level::new(), &rows, &what, &[]);
+                assert!(best.1.iter().enumerate().all(|(i, bad)| *bad == (n > 1 && i == n - 1)), "{stat:?} of {n}");
+                if let Stat::Ranks { from, to } = stat {
+                    for (y, column) in best.0.iter().zip(&columns) {
+                        let kept: Vec<f64> = column[from..to].iter().map(|k| f64::from(value(*k))).collect();
+                        let most = kept.iter().fold(0.0, |a: f64, v| a.max(v.abs()));
+                        let mean = kept.iter().sum::<f64>() / kept.len() as f64;
+                        let near = (f64::from(f32::from_bits(*y)) - mean).abs() <= 2f64.powi(-24) * most + 2f64.powi(-126);
+                        let same = kept.len() > 1 || *y == value(column[from]).to_bits();
+                        assert!(same && near || !most.is_finite() || mean.is_nan(), "{stat:?} of {n}: {kept:?}");
+                    }
+                }
+                for level in levels() {
+                    assert_eq!(run(level, &rows, &what, &[]), best, "{stat:?} of {n} by {level:?}");
+                }
+            }
+        }
+    }
+
+    /// Mixed rows are the weighted sums, in every build.
+    #[test]
+    fn every_build_mixes_alike() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let (n, d) = (19, BLOCK + 71);
+        let rows = rows(n, d, &mut random);
+        let rows: Vec<&[f32]> = rows[..n - 1].iter().map(|row| &row[..]).collect();
+        let weights = |_| (0..n - 1).map(|_| if random.bool() { random.f64() } else { 0.0 }).collect();
+        let mixing = Mixing::new((0..17).map(weights).collect());
+        let indices: Vec<usize> = (0..n - 1).collect();
+        let first = First::Mixed { mixing: &mixing, centre: 3, scales: &[] };
+        let what = Columns { rows: &indices, first, stat: Stat::Ranks { from: 8, to: 9 }, diagnose: true };
+        let sum = |i: usize, k: usize| {
+            let c = f64::from(rows[3][k]);
+            (c + mixing.weights(i).iter().zip(&rows).map(|(w, row)| w * (f64::from(row[k]) - c)).sum::<f64>()) as f32
+        };
+        for level in levels() {
+            let (out, bad, outside) = run(level, &rows, &what, rows[3]);
+            assert!(!bad.contains(&true) && outside.iter().sum::<u64>() > 0, "{level:?}");
+            for (k, y) in out.iter().enumerate() {
+                let mut column: Vec<f32> = (0..17).map(|i| sum(i, k)).collect();
+                column.sort_unstable_by(f32::total_cmp);
+                assert_eq!(f32::from_bits(*y), column[8], "{level:?}, column {k}");
+            }
+        }
+    }
+
+    /// Walks make every exchange of the merges once, and none before another on the same wire that comes earlier.
+    #[test]
+    fn walks_are_the_merges() {
+        for n in [17, 25, 33, 51, 100] {
+            let network = Network::new(Stat::median(n), n);
+            let mut left: Vec<(usize, usize)> = network.merges().to_vec();
+            for walk in walks(&left.clone()) {
+                let mut held = walk.start;
+                for step in walk.steps {
+                    let exchange = (held.min(step.from), held.max(step.from));
+                    let at = left.iter().position(|(i, j)| [*i, *j].iter().any(|w| *w == held || *w == step.from)).unwrap();
+                    assert_eq!(left.remove(at), exchange);
+                    let hold = if step.to == held { step.from } else { held };
+                    assert_eq!(step.hold_low, hold == exchange.0);
+                    held = hold;
+                }
+                assert_eq!(held, walk.end);
+            }
+            assert!(left.is_empty());
+        }
+    }
 }

@@ -143,8 +143,8 @@ impl Passes for CpuRows<'_> {
     async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut [f32]) -> Result<Vec<usize>> {
         self.count(terms.len());
         let terms: Vec<_> = terms.iter().map(|t| (self.row(t.row), *t)).collect();
-        let centre = self.row(centre);
-        Ok(self.engine.on_threads(|| mix::mix(&terms, centre, out)))
+        let centre = (centre != ORIGIN).then(|| self.row(centre));
+        Ok(self.engine.on_threads(|| mix::mix(Level::new(), &terms, centre, out)))
     }
 
     async fn coordinate(&mut self, what: &Columns<'_>, out: &mut [f32]) -> Result<Found> {
@@ -173,6 +173,20 @@ impl Passes for CpuRows<'_> {
         }
         Ok(found)
     }
+}
+
+/// Every build of the kernels that this machine can run, the one without vectors included.
+#[cfg(test)]
+fn levels() -> Vec<Level> {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
+    let mut levels = vec![Level::new(), Level::fallback()];
+    #[cfg(target_arch = "x86_64")]
+    {
+        levels.extend(Level::new().as_avx2().map(Level::Avx2));
+        levels.extend(Level::new().as_sse4_2().map(Level::Sse4_2));
+        levels.extend(Level::new().as_sse2().map(Level::Sse2));
+    }
+    levels
 }
 
 /// What blocks of columns leave beside the result.
