@@ -45,15 +45,56 @@ fn roles(stat: Stat, n: usize) -> Vec<Role> {
     (0..n).map(role).collect()
 }
 
+/// A network of up to sixteen wires as one list: [`SORT`], and the same as straight-line code.
+macro_rules! sixteen {
+    ($(($i:literal, $j:literal))*) => {
+        /// Green's network of sixteen wires, 60 exchanges, the fewest known (Knuth, The Art of Computer Programming 3, 5.3.4). Its
+        /// exchanges of the first N wires sort N: the wires behind them may be thought to hold the greatest of values.
+        const SORT: [(usize, usize); 60] = [$(($i, $j)),*];
+
+        /// Sorts `wires` by [`SORT`], straight-line code in which all of them stay in registers. `exchange` puts the lower of
+        /// two first.
+        #[inline(always)]
+        pub(crate) fn sort<T: Copy, const N: usize>(wires: &mut [T; N], exchange: impl Fn(T, T) -> (T, T)) {
+            $(if $j < N {
+                (wires[$i], wires[$j]) = exchange(wires[$i], wires[$j]);
+            })*
+        }
+    };
+}
+
+sixteen! {
+    (0, 1)(2, 3)(4, 5)(6, 7)(8, 9)(10, 11)(12, 13)(14, 15)
+    (0, 2)(1, 3)(4, 6)(5, 7)(8, 10)(9, 11)(12, 14)(13, 15)
+    (0, 4)(1, 5)(2, 6)(3, 7)(8, 12)(9, 13)(10, 14)(11, 15)
+    (0, 8)(1, 9)(2, 10)(3, 11)(4, 12)(5, 13)(6, 14)(7, 15)
+    (5, 10)(6, 9)(3, 12)(13, 14)(4, 8)(7, 11)(1, 2)
+    (1, 4)(7, 13)(2, 8)(11, 14)(5, 6)(9, 10)
+    (2, 4)(11, 13)(3, 8)(7, 12)
+    (6, 8)(10, 12)(3, 5)(7, 9)
+    (3, 4)(5, 6)(7, 8)(9, 10)(11, 12)
+    (6, 7)(8, 9)
+}
+
+/// Most values of a run.
+pub(crate) const RUN: usize = 16;
+
 /// A pruned network: (i, j) puts the lower value on wire i. When it has run, the value of rank r is on wire r where its role
 /// is to be that rank.
+///
+/// It sorts runs of [`RUN`] wires, then merges runs pair by pair. Who sorts the runs by other means goes on with the [merges](Self::merges).
 #[derive(Debug, Clone)]
 pub(crate) struct Network {
+    /// All exchanges.
     pub(crate) exchanges: Vec<(usize, usize)>,
+    /// How many of them are within runs.
+    within: usize,
+    /// The wires of each run, in order; empty when no order is wanted.
+    pub(crate) runs: Vec<Vec<usize>>,
 }
 
 impl Network {
-    /// Batcher's odd-even merge sort of n values, walked backwards from the outputs that a statistic needs: an exchange goes
+    /// Sorted runs and their merges, walked backwards from the outputs that a statistic needs: an exchange goes
     /// when both its wires have the same role and nothing later reads them.
     pub(crate) fn new(stat: Stat, n: usize) -> Self {
         Self::pruned(&roles(stat, n))
@@ -65,39 +106,76 @@ impl Network {
         Self::pruned(&(0..n).map(role).collect::<Vec<_>>())
     }
 
+    /// The exchanges between sorted runs.
+    pub(crate) fn merges(&self) -> &[(usize, usize)] {
+        &self.exchanges[self.within..]
+    }
+
     fn pruned(roles: &[Role]) -> Self {
         let n = roles.len();
+        let (mut runs, all, within) = merge_sort(n);
         let mut read_later = vec![false; n];
         let mut exchanges: Vec<(usize, usize)> = Vec::new();
-        for &(i, j) in odd_even_merge_sort(n).iter().rev() {
+        let mut kept_within = 0;
+        for (k, &(i, j)) in all.iter().enumerate().rev() {
             if read_later[i] || read_later[j] || roles[i] != roles[j] {
                 read_later[i] = true;
                 read_later[j] = true;
                 exchanges.push((i, j));
+                kept_within += usize::from(k < within);
             }
         }
         exchanges.reverse();
-        Self { exchanges }
+        if exchanges.is_empty() {
+            runs.clear();
+        }
+        Self { exchanges, within: kept_within, runs }
     }
 }
 
-/// Batcher's odd-even merge sort for any n (Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M).
-fn odd_even_merge_sort(n: usize) -> Vec<(usize, usize)> {
+/// The runs of n wires, the exchanges that sort them and then all wires, and how many of those are within runs.
+fn merge_sort(n: usize) -> (Vec<Vec<usize>>, Vec<(usize, usize)>, usize) {
+    let wires: Vec<usize> = (0..n).collect();
+    let mut lists: Vec<Vec<usize>> = wires.chunks(RUN).map(<[usize]>::to_vec).collect();
+    let mut runs = lists.clone();
     let mut exchanges = Vec::new();
-    let top = n.next_power_of_two() / 2;
-    let mut p = top;
-    while p > 0 {
-        let (mut q, mut r, mut d) = (top, 0, p);
-        loop {
-            exchanges.extend((0..n.saturating_sub(d)).filter(|i| i & p == r).map(|i| (i, i + d)));
-            if q == p {
-                break;
-            }
-            (d, q, r) = (q - p, q / 2, p);
-        }
-        p /= 2;
+    for run in &runs {
+        exchanges.extend(SORT.iter().filter(|(_, j)| *j < run.len()).map(|(i, j)| (run[*i], run[*j])));
     }
-    exchanges
+    let within = exchanges.len();
+    while lists.len() > 1 {
+        lists = lists.chunks(2).map(|pair| merge(&pair[0], pair.get(1).map_or(&[], |b| b), &mut exchanges)).collect();
+    }
+    // The wires by rank; wires are named so that rank r is on wire r.
+    let mut names = vec![0; n];
+    lists.concat().iter().enumerate().for_each(|(rank, &wire)| names[wire] = rank);
+    runs.iter_mut().flatten().for_each(|wire| *wire = names[*wire]);
+    exchanges.iter_mut().for_each(|(i, j)| (*i, *j) = (names[*i], names[*j]));
+    (runs, exchanges, within)
+}
+
+/// Batcher's odd-even merge of two sorted lists of any lengths (Knuth 3, 5.3.4): the values in odd places and those in even places are
+/// merged apart, and are then in order but for neighbours. Returns the wires in order.
+fn merge(a: &[usize], b: &[usize], exchanges: &mut Vec<(usize, usize)>) -> Vec<usize> {
+    if a.is_empty() || b.is_empty() {
+        return [a, b].concat();
+    }
+    if let (&[x], &[y]) = (a, b) {
+        exchanges.push((x, y));
+        return vec![x, y];
+    }
+    let from = |list: &[usize], first: usize| list.iter().copied().skip(first).step_by(2).collect::<Vec<_>>();
+    let odd = merge(&from(a, 0), &from(b, 0), exchanges);
+    let even = merge(&from(a, 1), &from(b, 1), exchanges);
+    let mut order = vec![odd[0]];
+    for k in 0..even.len().max(odd.len() - 1) {
+        let pair: Vec<usize> = even.get(k).into_iter().chain(odd.get(k + 1)).copied().collect();
+        if let [x, y] = pair[..] {
+            exchanges.push((x, y));
+        }
+        order.extend(pair);
+    }
+    order
 }
 
 #[cfg(test)]
@@ -151,6 +229,51 @@ mod tests {
         }
     }
 
+    /// Sixteen wires are a run and take all exchanges of the list, which the code has as well.
+    #[test]
+    fn a_run_is_sorted_by_list_and_by_code() {
+        for bits in 0..1u32 << RUN {
+            let mut wires: [u8; RUN] = std::array::from_fn(|i| (bits >> i & 1) as u8);
+            let ones = bits.count_ones() as usize;
+            let sorted: [u8; RUN] = std::array::from_fn(|i| u8::from(i >= RUN - ones));
+            let mut by_list = wires;
+            for &(i, j) in &SORT {
+                if by_list[i] > by_list[j] {
+                    by_list.swap(i, j);
+                }
+            }
+            sort(&mut wires, |a, b| (a.min(b), a.max(b)));
+            assert_eq!((by_list, wires), (sorted, sorted), "{bits:b}");
+        }
+    }
+
+    /// When runs are sorted, only the number of ones in each is open: all merges are tried.
+    #[test]
+    fn every_merge_of_sorted_runs() {
+        for n in [15, 16, 17, 25, 31, 32, 33, 48, 51, 64] {
+            for stat in stats(n).into_iter().step_by(7) {
+                let (network, roles) = (Network::new(stat, n), roles(stat, n));
+                if network.runs.is_empty() {
+                    continue;
+                }
+                assert!(network.exchanges.iter().all(|(i, j)| i < j));
+                let merges = Network { exchanges: network.merges().to_vec(), ..network.clone() };
+                let mut ones = vec![0; network.runs.len()];
+                loop {
+                    let mut input = vec![0; n];
+                    for (run, ones) in network.runs.iter().zip(&ones) {
+                        run.iter().rev().take(*ones).for_each(|&i| input[i] = 1);
+                    }
+                    assert!(right_on(&merges, &roles, &input), "{stat:?} of {n}: {input:?}");
+                    // The next numbers of ones, as digits of a count.
+                    let Some(k) = (0..ones.len()).find(|&k| ones[k] < network.runs[k].len()) else { break };
+                    ones[..k].fill(0);
+                    ones[k] += 1;
+                }
+            }
+        }
+    }
+
     /// More wires have too many inputs to list; of every number of ones a few are drawn.
     #[test]
     fn random_zero_one_inputs_of_many_wires() {
@@ -196,10 +319,10 @@ mod tests {
     #[test]
     fn pruning_pays() {
         let size = |stat, n| Network::new(stat, n).exchanges.len();
-        assert_eq!(odd_even_merge_sort(25).len(), 138);
-        assert_eq!(size(Stat::Ranks { from: 12, to: 13 }, 25), 113);
-        assert_eq!(size(Stat::Ranks { from: 3, to: 12 }, 15), 49);
-        assert_eq!(size(Stat::Ranks { from: 5, to: 20 }, 25), 115);
-        assert_eq!(size(Stat::Ranks { from: 10, to: 41 }, 51), 340);
+        assert_eq!(merge_sort(25).1.len(), 135);
+        assert_eq!(size(Stat::Ranks { from: 12, to: 13 }, 25), 108);
+        assert_eq!(size(Stat::Ranks { from: 3, to: 12 }, 15), 45);
+        assert_eq!(size(Stat::Ranks { from: 5, to: 20 }, 25), 112);
+        assert_eq!(size(Stat::Ranks { from: 10, to: 41 }, 51), 334);
     }
 }

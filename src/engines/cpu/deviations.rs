@@ -1,29 +1,34 @@
 //! Squared distances of mixed rows to their coordinate-wise median, in the one read that forms both.
 
 use super::BLOCK;
-use super::coordinate::{LANES, Uses, Wire, exchange, load_mixed};
+use super::coordinate::{LANES, MixedRows, Order, Wire, subtract, weighted_sum};
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::value;
 use crate::engines::network::Network;
 use crate::geometry::Mixing;
+use fearless_simd::{Level, Simd, dispatch};
 use rayon::prelude::*;
 
-/// For each mixed row z_i = c + Σ_j W_ij (x_j − c) the sum over all columns of (s_i (z_ik − median_k))².
-pub(crate) fn deviations(rows: &[&[f32]], mixing: &Mixing, centre: &[f32], sizes: &[f32]) -> Vec<f64> {
+/// For each mixed row z_i = c + Σ_j W_ij (x_j − c) the sum over all columns of (s_i (z_ik − median_k))². The rows are finite.
+pub(crate) fn deviations(level: Level, rows: &[&[f32]], mixing: &Mixing, centre: &[f32], sizes: &[f32]) -> Vec<f64> {
     let m = mixing.rows();
-    let middle = (m - 1) / 2..m / 2 + 1;
-    let network = Network::of_ranks(middle.clone(), m);
-    let uses = Uses::new(mixing);
+    let middle = [(m - 1) / 2, m / 2];
+    let order = Order::new(Network::of_ranks(middle[0]..middle[1] + 1, m));
+    let pass = Pass { mixed: MixedRows::new(mixing, centre), order, middle, sizes };
     let zero = || vec![ExactSum::default(); m];
     let blocks = centre.par_chunks(BLOCK).enumerate();
     let sums = blocks.fold(zero, |mut totals, (block, centre)| {
-        let (mut wires, mut mixed, mut squares) = (vec![[0; LANES]; m], Vec::new(), vec![[0.0; LANES]; m]);
-        // Rows that are mixed are known to be finite.
-        let mut flags = vec![false; rows.len()];
+        let mut squares = vec![[0.0; LANES]; m];
         for (t, centre) in centre.chunks(LANES).enumerate() {
-            load_mixed(rows, centre, &uses, block * BLOCK + t * LANES, &mut mixed, &mut wires, &mut flags);
-            exchange(&network, &mut wires);
-            add_squares(&mixed, [&wires[middle.start], &wires[middle.end - 1]], centre, sizes, &mut squares);
+            let at = block * BLOCK + t * LANES;
+            // Beyond the last column rows and centre are zero, and so are their squares.
+            let tile = |row: &[f32]| {
+                let mut tile = [0.0; LANES];
+                tile[..row.len()].copy_from_slice(row);
+                tile
+            };
+            let rows: Vec<[f32; LANES]> = rows.iter().map(|row| tile(&row[at..at + centre.len()])).collect();
+            dispatch!(level, simd => pass.tile(simd, &rows, &tile(centre), &mut squares));
         }
         totals.iter_mut().zip(&squares).for_each(|(total, lanes)| total.add(lanes.iter().sum()));
         totals
@@ -35,15 +40,34 @@ pub(crate) fn deviations(rows: &[&[f32]], mixing: &Mixing, centre: &[f32], sizes
     sums.reduce(zero, merge).iter().map(ExactSum::value).collect()
 }
 
-simd! {
-    /// Adds (s_i ((z_ik − c_k) − (median_k − c_k)))² to the lanes of each row; the median is the midpoint of two keys.
-    fn add_squares(mixed: &[[f64; LANES]], [low, high]: [&Wire; 2], centre: &[f32], sizes: &[f32], squares: &mut [[f32; LANES]]) {
-        let mut middle = [0.0; LANES];
-        for (t, c) in centre.iter().enumerate() {
-            middle[t] = 0.5 * (f64::from(value(low[t])) - f64::from(*c)) + 0.5 * (f64::from(value(high[t])) - f64::from(*c));
+struct Pass<'a> {
+    mixed: MixedRows<'a>,
+    order: Order,
+    /// The ranks whose midpoint is the median.
+    middle: [usize; 2],
+    sizes: &'a [f32],
+}
+
+impl Pass<'_> {
+    /// Adds (s_i ((z_ik − c_k) − (median_k − c_k)))² to the lanes of each mixed row.
+    #[inline(always)]
+    fn tile<S: Simd>(&self, simd: S, rows: &[[f32; LANES]], centre: &[f32; LANES], squares: &mut [[f32; LANES]]) {
+        let mut differences = vec![[0.0; LANES]; rows.len()];
+        for (difference, row) in differences.iter_mut().zip(rows) {
+            subtract(simd, row, centre, difference);
         }
-        for ((mixed, size), squares) in mixed.iter().zip(sizes).zip(squares) {
-            for ((square, z), middle) in squares.iter_mut().zip(mixed).zip(&middle).take(centre.len()) {
+        let sums: Vec<[f64; LANES]> = self.mixed.parts.iter().map(|parts| weighted_sum(simd, parts, &differences)).collect();
+        let held = |c: &f32, s: &f64| (f64::from(*c) + s).clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
+        let values: Vec<[f32; LANES]> = sums.iter().map(|sum| std::array::from_fn(|t| held(&centre[t], &sum[t]))).collect();
+        let values: Vec<&[f32]> = values.iter().map(|values| &values[..]).collect();
+        let mut wires = vec![Wire::of(0); values.len()];
+        self.order.load(simd, &values, &mut wires);
+        self.order.merge(simd, &mut wires);
+        let [low, high] = self.middle.map(|rank| &wires[rank]);
+        let about = |key: i32, t: usize| f64::from(value(key)) - f64::from(centre[t]);
+        let middle: [f64; LANES] = std::array::from_fn(|t| 0.5 * about(low[t], t) + 0.5 * about(high[t], t));
+        for ((sum, size), squares) in sums.iter().zip(self.sizes).zip(squares) {
+            for ((square, z), middle) in squares.iter_mut().zip(sum).zip(&middle) {
                 let scaled = ((z - middle) * f64::from(*size)) as f32;
                 *square += scaled * scaled;
             }

@@ -1,10 +1,11 @@
 //! Inner products of all pairs of rows, centred and scaled on load: one read.
 
 use super::BLOCK;
-use super::coordinate::{LANES, Wire, exchange, load};
+use super::coordinate::{LANES, Order, Wire};
 use crate::engines::keys::{magnitude, value};
 use crate::engines::network::Network;
 use crate::engines::pair_sums::{Running, Sums};
+use fearless_simd::Level;
 use rayon::prelude::*;
 
 /// What rows are centred on.
@@ -19,17 +20,17 @@ pub(crate) enum About<'a> {
 /// Σ_k s_i(x_ik − c_k) · s_j(x_jk − c_k) for all pairs of rows, in each frame of a centre and scales.
 pub(crate) fn gram(rows: &[&[f32]], frames: &[(About<'_>, &[f32])]) -> Sums {
     let (m, d) = (rows.len(), rows.first().map_or(0, |r| r.len()));
-    let network = |about: About<'_>| match about {
+    let order = |about: About<'_>| match about {
         About::Row(_) => None,
-        About::Median { voters } => Some(Network::of_ranks((voters.saturating_sub(1) / 2)..voters / 2 + 1, voters)),
+        About::Median { voters } => Some(Order::new(Network::of_ranks((voters.saturating_sub(1) / 2)..voters / 2 + 1, voters))),
     };
-    let frames: Vec<_> = frames.iter().map(|&(about, scales)| (about, scales, network(about))).collect();
+    let frames: Vec<_> = frames.iter().map(|&(about, scales)| (about, scales, order(about))).collect();
     let fold = |mut running: Running, block: usize| {
         let (first, last) = (block * BLOCK, d.min((block + 1) * BLOCK));
         let mut tiles: Vec<Tile> = frames.iter().map(|_| Tile::new(m)).collect();
         for at in (first..last).step_by(WIDTH) {
-            for (tile, (about, scales, network)) in tiles.iter_mut().zip(&frames) {
-                tile.load(rows, *about, scales, network.as_ref(), at, (last - at).min(WIDTH));
+            for (tile, (about, scales, order)) in tiles.iter_mut().zip(&frames) {
+                tile.load(rows, *about, scales, order.as_ref(), at, (last - at).min(WIDTH));
                 tile.multiply();
             }
         }
@@ -76,18 +77,17 @@ impl Tile {
         }
     }
 
-    fn load(&mut self, rows: &[&[f32]], about: About<'_>, scales: &[f32], network: Option<&Network>, at: usize, width: usize) {
+    fn load(&mut self, rows: &[&[f32]], about: About<'_>, scales: &[f32], order: Option<&Order>, at: usize, width: usize) {
         // The centre is the midpoint of two values, often the same.
         let mut centre = [[0.0f32; WIDTH]; 2];
-        match (about, network) {
-            (About::Median { voters }, Some(network)) => {
-                self.wires.resize(voters, [0; LANES]);
+        match (about, order) {
+            (About::Median { voters }, Some(order)) => {
+                self.wires.resize(voters, Wire::of(0));
                 for t in (0..width).step_by(LANES) {
                     let width = LANES.min(width - t);
-                    load(&rows[..voters], at + t, width, &mut self.wires, &mut vec![false; voters]);
-                    exchange(network, &mut self.wires);
+                    order.columns(Level::new(), &rows[..voters], at + t, width, &mut self.wires);
                     for (centre, wire) in centre.iter_mut().zip([&self.wires[(voters - 1) / 2], &self.wires[voters / 2]]) {
-                        centre[t..t + width].iter_mut().zip(wire).for_each(|(c, k)| *c = value(*k));
+                        centre[t..t + width].iter_mut().zip(wire.iter()).for_each(|(c, k)| *c = value(*k));
                     }
                 }
             }

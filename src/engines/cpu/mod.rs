@@ -25,6 +25,7 @@ use crate::engines::passes::{
 use crate::error::{Error, Result};
 use crate::plan::Weiszfeld;
 use crate::rows::Rows;
+use fearless_simd::Level;
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -147,8 +148,8 @@ impl Passes for CpuRows<'_> {
     async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut [f32]) -> Result<Vec<usize>> {
         self.count(terms.len());
         let terms: Vec<_> = terms.iter().map(|t| (self.row(t.row), *t)).collect();
-        let centre = self.row(centre);
-        Ok(self.engine.on_threads(|| mix::mix(&terms, centre, out)))
+        let centre = (centre != ORIGIN).then(|| self.row(centre));
+        Ok(self.engine.on_threads(|| mix::mix(Level::new(), &terms, centre, out)))
     }
 
     async fn coordinate(&mut self, what: &Columns<'_>, out: &mut [f32]) -> Result<Found> {
@@ -158,7 +159,7 @@ impl Passes for CpuRows<'_> {
             First::Mixed(mixed) => self.row(mixed.centre),
             First::Rows | First::Counted(_) => &[],
         };
-        let notes = self.engine.on_threads(|| coordinate::coordinate(&slices, what, centre, out));
+        let notes = self.engine.on_threads(|| coordinate::coordinate(Level::new(), &slices, what, centre, out));
         let bad = what.rows.iter().zip(notes.bad).filter(|(_, bad)| *bad).map(|(row, _)| *row).collect();
         Ok(Found { bad, outside: if what.diagnose { notes.outside } else { Vec::new() } })
     }
@@ -167,7 +168,7 @@ impl Passes for CpuRows<'_> {
         self.count(rows.len());
         let slices = self.some(rows);
         let centre = self.row(mixed.centre);
-        Ok(self.engine.on_threads(|| deviations::deviations(&slices, mixed.mixing, centre, sizes)))
+        Ok(self.engine.on_threads(|| deviations::deviations(Level::new(), &slices, mixed.mixing, centre, sizes)))
     }
 
     async fn copy_row(&mut self, row: usize, out: &mut [f32]) -> Result<()> {
@@ -194,6 +195,20 @@ impl Passes for CpuRows<'_> {
         }
         Ok(found)
     }
+}
+
+/// Every build of the kernels that this machine can run, the one without vectors included.
+#[cfg(test)]
+fn levels() -> Vec<Level> {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
+    let mut levels = vec![Level::new(), Level::fallback()];
+    #[cfg(target_arch = "x86_64")]
+    {
+        levels.extend(Level::new().as_avx2().map(Level::Avx2));
+        levels.extend(Level::new().as_sse4_2().map(Level::Sse4_2));
+        levels.extend(Level::new().as_sse2().map(Level::Sse2));
+    }
+    levels
 }
 
 /// What blocks of columns leave beside the result.
