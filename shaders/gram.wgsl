@@ -2,12 +2,13 @@
 // over at most BLOCK columns; the host adds the blocks exactly. In one frame (params.centre, scale), or in the same read in a second
 // one (params.anchor, weight).
 //
-// One group a block of columns (and a slice of the pairs, group.z, when there are more than 256 squares of 4 x 4 pairs). Each
-// invocation owns one square and every LANES-th column of the tile.
+// One group a block of columns. Each invocation owns one square of 4 x 4 pairs and every LANES-th column of the tile. Where there are more
+// than 256 squares a group takes two stripes of SPLIT quads of rows, group.z counts the pairs of stripes, and its invocations own the
+// squares between the two.
 //
 // sums     for each block and frame the upper triangle, row by row
 
-// Squares of 4 x 4 pairs: QUADS (QUADS + 1) / 2.
+// Squares of a group: QUADS (QUADS + 1) / 2, or those between two stripes.
 override SQUARES: u32 = 1u;
 // Invocations that share a square: THREADS / SQUARES, at least 1.
 override LANES: u32 = 1u;
@@ -38,8 +39,9 @@ fn multiplied(before: Square, a: u32, b: u32, share: u32) -> Square {
     return sum;
 }
 
-// Adds the shares of every square in order, in the tile's memory, and writes the upper triangle at `first`. All invocations call it.
-fn finish(share_of: Square, a: u32, b: u32, local: u32, share: u32, works: bool, first: u32) {
+// Adds the shares of every square in order, in the tile's memory, and writes what is in the upper triangle at `first`. All invocations
+// call it.
+fn finish(share_of: Square, quads: vec2<u32>, local: u32, share: u32, works: bool, first: u32) {
     var sum = share_of;
     let at = local * 4u;
     for (var turn = 0u; turn < LANES; turn++) {
@@ -61,8 +63,8 @@ fn finish(share_of: Square, a: u32, b: u32, local: u32, share: u32, works: bool,
         let m = params.rows;
         for (var r = 0u; r < 4u; r++) {
             for (var c = 0u; c < 4u; c++) {
-                let i = 4u * a + r;
-                let j = 4u * b + c;
+                let i = 4u * quads.x + r;
+                let j = 4u * quads.y + c;
                 if i <= j && j < m {
                     sums[first + i * m - i * (i + 1u) / 2u + j] = tile[at + r][c];
                 }
@@ -70,6 +72,17 @@ fn finish(share_of: Square, a: u32, b: u32, local: u32, share: u32, works: bool,
         }
     }
     workgroupBarrier();
+}
+
+// The place (a, b), a <= b, of a number in the upper triangle of side x side, row by row.
+fn place(number: u32, side: u32) -> vec2<u32> {
+    var a = 0u;
+    var left = number;
+    while a + 1u < side && left >= side - a {
+        left -= side - a;
+        a++;
+    }
+    return vec2(a, min(a + left, side - 1u));
 }
 
 @compute @workgroup_size(256)
@@ -80,19 +93,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         return;
     }
     let end = min(params.columns, begin + BLOCK);
-    let per_slice = min(SQUARES, THREADS);
-    let local = lane % per_slice;
-    let share = lane / per_slice;
-    let square = group.z * THREADS + local;
-    let works = square < SQUARES && share < LANES;
-    // The square's place (a, b), a <= b, in the upper triangle, row by row.
-    var a = 0u;
-    var left = square;
-    while a + 1u < QUADS && left >= QUADS - a {
-        left -= QUADS - a;
-        a++;
+    let local = lane % SQUARES;
+    let share = lane / SQUARES;
+    let works = share < LANES;
+    var at_tile = vec2(local / SPLIT, SPLIT + local % SPLIT);
+    if QUADS == SPLIT {
+        at_tile = place(local, QUADS);
+    } else {
+        let stripes = place(group.z, ((params.rows + 3u) / 4u + SPLIT - 1u) / SPLIT);
+        // The second stripe stands behind the first.
+        shift = vec2(stripes.x, stripes.y - 1u) * SPLIT;
     }
-    let b = min(a + left, QUADS - 1u);
+    let a = at_tile.x;
+    let b = at_tile.y;
 
     var central = Square();
     var anchored = Square();
@@ -114,8 +127,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
     let pairs = params.rows * (params.rows + 1u) / 2u;
     let first = params.first + block * FRAMES * pairs;
-    finish(central, a, b, local, share, works, first);
+    let quads = vec2(a + shift.x, b + select(shift.x, shift.y, b >= SPLIT));
+    finish(central, quads, local, share, works, first);
     if FRAMES > 1u {
-        finish(anchored, a, b, local, share, works, first + pairs);
+        finish(anchored, quads, local, share, works, first + pairs);
     }
 }

@@ -2,19 +2,23 @@
 // value read once from memory by a group.
 //
 // A group owns a block of BLOCK columns and walks it in tiles of WIDTH. Rows are kept four to a vector: tile[k * QUADS + q] holds
-// rows 4q .. 4q + 3 of column k, zero beyond the last row and the last column.
+// rows 4p .. 4p + 3 of column k, zero beyond the last row and the last column; p = q + shift.x for q < SPLIT, q + shift.y for the others.
 //
 // notes    raised to the largest magnitude (as bits) of each row, in the order of rows
 
 const BLOCK = 4096u;
 const THREADS = 256u;
-// Vectors of four rows; the host sets it to ceil(rows / 4).
+// Vectors of four rows: ceil(rows / 4), or as many of them as a group looks at.
 override QUADS: u32 = 1u;
+// QUADS, or where the second part of a tile begins.
+override SPLIT: u32 = 1u;
 // Columns of a tile: a power of two with QUADS * WIDTH <= TILE and WIDTH <= THREADS.
 override WIDTH: u32 = 1u;
 const TILE = 1024u;
 
 @group(0) @binding(4) var<storage, read_write> notes: array<atomic<u32>>;
+
+var<private> shift: vec2<u32>;
 
 var<workgroup> tile: array<vec4<f32>, TILE>;
 // A column is centred on the midpoint of two values, often the same.
@@ -63,7 +67,7 @@ fn load_tile(at: u32, end: u32, lane: u32, anchored: bool) {
         var values = vec4<f32>();
         if at + k < end {
             for (var j = 0u; j < 4u; j++) {
-                let i = 4u * q + j;
+                let i = 4u * (q + select(shift.x, shift.y, q >= SPLIT)) + j;
                 if i < params.rows {
                     let bits = bits_at(rows[i].index, at + k);
                     if magnitude(bits) > atomicLoad(&top[i]) {

@@ -558,6 +558,26 @@ fn many_rows_in_a_column() {
     failures.settle();
 }
 
+/// So many rows that the groups of a GPU share the pairs of rows.
+#[test]
+fn pairs_of_many_rows() {
+    let mut failures = Failures::default();
+    for (n, f, d) in [(88, 20, 4200), (89, 20, 130), (128, 50, 300), (129, 3, 70), (257, 100, 66), (600, 100, 65)] {
+        for family in ["gauss", "offset 1000", "far 1e30"] {
+            let case = families::make(family, n, f, d, 0x3b);
+            for rule in parsed(&["krum", "multi_krum", "monna:pivot=1", "medoid", "rfa", "nnm+krum"]) {
+                let reference = Engine::reference_f64(&*rule, &case.rows(), f).expect("a reference");
+                for (name, engine) in engines() {
+                    let result = run(&small_sample(engine), &*rule, &case).map_err(|e| e.to_string());
+                    let result = result.and_then(|got| verify(&*rule, &case, &reference, &got));
+                    failures.note(|| format!("{name}, {}, {}", rule.spec(), case.name()), result);
+                }
+            }
+        }
+    }
+    failures.settle();
+}
+
 /// With the default sample, on more columns than it takes.
 #[test]
 fn default_sample_agrees_with_the_reference() {

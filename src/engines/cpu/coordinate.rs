@@ -752,6 +752,7 @@ fn counted_trimmed_mean(wires: &[Wire], counts: &[u32], trim: usize, out: &mut [
 mod tests {
     use super::*;
     use crate::engines::cpu::{BLOCK, levels};
+    use crate::engines::passes::Mixed;
 
     /// Values of all sizes, with ties; the last row is not finite.
     fn rows(n: usize, d: usize, random: &mut fastrand::Rng) -> Vec<Vec<f32>> {
@@ -826,7 +827,7 @@ mod tests {
         let weights = |_| (0..n - 1).map(|_| if random.bool() { random.f64() } else { 0.0 }).collect();
         let mixing = Mixing::new((0..17).map(weights).collect());
         let indices: Vec<usize> = (0..n - 1).collect();
-        let first = First::Mixed { mixing: &mixing, centre: 3, scales: &[] };
+        let first = First::Mixed(Mixed { mixing: &mixing, centre: 3, scales: &[] });
         let what = Columns { rows: &indices, first, stat: Stat::Ranks { from: 8, to: 9 }, diagnose: true };
         let sum = |i: usize, k: usize| {
             let c = f64::from(rows[3][k]);

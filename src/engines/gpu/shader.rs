@@ -126,14 +126,17 @@ impl Kernel {
 
     /// Values of its `override` constants.
     pub(crate) fn constants(self) -> Vec<(&'static str, f64)> {
-        let tile = |rows| vec![("QUADS", quads(rows) as f64), ("WIDTH", width(rows) as f64)];
+        let tile =
+            |quads: usize, split: usize| vec![("QUADS", quads as f64), ("SPLIT", split as f64), ("WIDTH", width(quads) as f64)];
         match self {
             Kernel::Gram { rows, frames } => {
-                let lanes = (THREADS / squares(rows)).max(1);
-                let shares = vec![("SQUARES", squares(rows) as f64), ("LANES", lanes as f64), ("FRAMES", frames as f64)];
-                [tile(rows), shares].concat()
+                let (quads, squares) = if slices(rows) > 1 { (2 * STRIPE, THREADS) } else { (quads(rows), squares(rows)) };
+                let split = if slices(rows) > 1 { STRIPE } else { quads };
+                let lanes = THREADS / squares;
+                let shares = vec![("SQUARES", squares as f64), ("LANES", lanes as f64), ("FRAMES", frames as f64)];
+                [tile(quads, split), shares].concat()
             }
-            Kernel::Weiszfeld { rows } => tile(rows),
+            Kernel::Weiszfeld { rows } => tile(quads(rows), quads(rows)),
             _ => Vec::new(),
         }
     }
@@ -144,9 +147,9 @@ pub(crate) fn quads(rows: usize) -> usize {
     rows.div_ceil(4)
 }
 
-/// Columns of a tile.
-fn width(rows: usize) -> usize {
-    let fits = (TILE_VECTORS / quads(rows)).clamp(1, THREADS);
+/// Columns of a tile of so many vectors of rows.
+fn width(quads: usize) -> usize {
+    let fits = (TILE_VECTORS / quads).clamp(1, THREADS);
     1 << fits.ilog2()
 }
 
@@ -155,9 +158,16 @@ fn squares(rows: usize) -> usize {
     quads(rows) * (quads(rows) + 1) / 2
 }
 
-/// Groups along z that a Gram dispatch needs to own every square.
+/// Vectors of rows of a stripe: the squares between two stripes are as many as a group has invocations.
+const STRIPE: usize = 16;
+
+/// Groups along z that a Gram dispatch needs to own every square: 1, or the pairs of stripes.
 pub(crate) fn slices(rows: usize) -> usize {
-    squares(rows).div_ceil(THREADS)
+    if squares(rows) <= THREADS {
+        return 1;
+    }
+    let stripes = quads(rows).div_ceil(STRIPE);
+    stripes * (stripes + 1) / 2
 }
 
 /// Constants for the number of ordered values.
@@ -399,10 +409,11 @@ mod tests {
     #[test]
     fn tiles_fit_their_memory() {
         for rows in 1..=MOST_ROWS {
-            assert!(quads(rows) * width(rows) <= TILE_VECTORS && width(rows) <= THREADS);
-            // The sums of all squares of a slice are gathered in the tile's memory, four vectors each.
-            assert!(4 * squares(rows).min(THREADS) <= TILE_VECTORS && rows <= TILE_VECTORS);
+            assert!(quads(rows) * width(quads(rows)) <= TILE_VECTORS && width(quads(rows)) <= THREADS && rows <= TILE_VECTORS);
+            // The sums of all squares of a group are gathered in the tile's memory, four vectors each.
+            assert!(slices(rows) > 1 || 4 * squares(rows) <= TILE_VECTORS);
         }
+        assert!(STRIPE * STRIPE == THREADS && 4 * THREADS <= TILE_VECTORS && 2 * STRIPE * width(2 * STRIPE) <= TILE_VECTORS);
     }
 
     /// Offsets and size of a struct as WGSL lays it out.
