@@ -5,7 +5,7 @@ use super::coordinate::{LANES, Order, Wire};
 use crate::engines::keys::{magnitude, value};
 use crate::engines::network::Network;
 use crate::engines::pair_sums::{Running, Sums};
-use fearless_simd::Level;
+use fearless_simd::{Level, Simd, dispatch, f32x8, prelude::*};
 use rayon::prelude::*;
 
 /// What rows are centred on.
@@ -101,7 +101,7 @@ impl Tile {
     }
 
     fn multiply(&mut self) {
-        multiply(&self.rows, &mut self.sums);
+        dispatch!(Level::new(), simd => multiply(simd, &self.rows, &mut self.sums));
     }
 
     /// The block's sums, upper triangle row by row.
@@ -132,29 +132,67 @@ simd! {
     }
 }
 
-simd! {
-    /// Adds the tile's products of all pairs of register blocks.
-    fn multiply(rows: &[[f32; WIDTH]], sums: &mut [Products]) {
-        const FUSED: bool = multiversion::target::target_cfg_f!(target_feature = "fma");
-        let mut sums = sums.iter_mut();
-        for a in 0..rows.len() / SIDE {
-            for b in a..rows.len() / SIDE {
-                let Some(total) = sums.next() else { return };
-                let mut acc = *total;
-                let (left, right) = (&rows[a * SIDE..][..SIDE], &rows[b * SIDE..][..SIDE]);
-                for k in (0..WIDTH).step_by(ACROSS) {
-                    for i in 0..SIDE {
-                        for j in 0..SIDE {
-                            for l in 0..ACROSS {
-                                let (x, y) = (left[i][k + l], right[j][k + l]);
-                                let s = &mut acc[i][j][l];
-                                *s = if FUSED { x.mul_add(y, *s) } else { x * y + *s };
-                            }
-                        }
+/// Adds the tile's products of all pairs of register blocks. The vectors are as long as there are columns side by side: where
+/// longer ones exist, joining two costs more than it saves.
+#[inline(always)]
+fn multiply<S: Simd>(simd: S, rows: &[[f32; WIDTH]], sums: &mut [Products]) {
+    let mut sums = sums.iter_mut();
+    for a in 0..rows.len() / SIDE {
+        for b in a..rows.len() / SIDE {
+            let Some(total) = sums.next() else { return };
+            let (left, right) = (&rows[a * SIDE..][..SIDE], &rows[b * SIDE..][..SIDE]);
+            let mut acc = [[f32x8::splat(simd, 0.0); SIDE]; SIDE];
+            for i in 0..SIDE {
+                for j in 0..SIDE {
+                    acc[i][j] = f32x8::from_slice(simd, &total[i][j]);
+                }
+            }
+            for k in (0..WIDTH).step_by(ACROSS) {
+                let mut y = [f32x8::splat(simd, 0.0); SIDE];
+                for j in 0..SIDE {
+                    y[j] = f32x8::from_slice(simd, &right[j][k..k + ACROSS]);
+                }
+                for i in 0..SIDE {
+                    let x = f32x8::from_slice(simd, &left[i][k..k + ACROSS]);
+                    for j in 0..SIDE {
+                        // Fused where the processor can.
+                        acc[i][j] = x.mul_add(y[j], acc[i][j]);
                     }
                 }
-                *total = acc;
             }
+            for i in 0..SIDE {
+                for j in 0..SIDE {
+                    acc[i][j].store_slice(&mut total[i][j]);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engines::cpu::levels;
+
+    /// Every lane of every build adds its own columns from first to last, fused or not.
+    #[test]
+    fn every_build_multiplies_alike() {
+        let mut random = fastrand::Rng::with_seed(9);
+        let rows: Vec<[f32; WIDTH]> = (0..2 * SIDE).map(|_| std::array::from_fn(|_| random.f32() - 0.5)).collect();
+        let lane = |i: usize, j: usize, l: usize, add: fn(f32, f32, f32) -> f32| {
+            (l..WIDTH).step_by(ACROSS).fold(0.5, |sum, k| add(rows[i][k], rows[j][k], sum))
+        };
+        for level in levels() {
+            let mut sums = vec![[[[0.5; ACROSS]; SIDE]; SIDE]; 3];
+            dispatch!(level, simd => multiply(simd, &rows, &mut sums));
+            let adds: [fn(f32, f32, f32) -> f32; 2] = [f32::mul_add, |x, y, sum| x * y + sum];
+            let same = |add| {
+                [(0, 0), (0, 1), (1, 1)].iter().zip(&sums).all(|((a, b), sums)| {
+                    let all = (0..SIDE * SIDE * ACROSS).map(|e| (e / ACROSS / SIDE, e / ACROSS % SIDE, e % ACROSS));
+                    all.into_iter().all(|(i, j, l)| sums[i][j][l] == lane(a * SIDE + i, b * SIDE + j, l, add))
+                })
+            };
+            assert!(adds.into_iter().filter(|add| same(*add)).count() == 1, "{level:?}");
         }
     }
 }

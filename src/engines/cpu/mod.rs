@@ -1,7 +1,8 @@
 //! The CPU engine: the same plans on threads and SIMD lanes. It is the fallback where there is no GPU, and verifies it.
 //!
 //! Columns are cut into blocks of [`BLOCK`] aligned to the first one, so that results do not depend on the number of threads.
-//! Each kernel is compiled for AVX-512, AVX2 with FMA, and portably, and chosen at run time.
+//! Each kernel is compiled for several widths of vectors, and chosen at run time: those that must stay in registers are written in
+//! vectors of any width (`fearless_simd`), plain loops are left to the compiler ([`simd!`]).
 
 /// Compiles a function for AVX-512, for AVX2 with FMA, and portably; the machine's best is chosen at run time.
 macro_rules! simd {
