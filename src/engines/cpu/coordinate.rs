@@ -613,10 +613,12 @@ fn mean_of<T: SimdNarrow<S> + SimdFloat<S, Element = f64>, S: Simd>(sum: (T, T),
     (sum.0 / m).narrow(sum.1 / m)
 }
 
-/// The least and the greatest key of those kept from rank `start` on.
+/// The least and the greatest key of those kept from rank `start` on; among them the order need not be known.
 fn kept_range(wires: &[Wire], start: &Wire, keep: usize) -> (Wire, Wire) {
-    let at = |last: usize| Wire(std::array::from_fn(|t| wires[start[t] as usize + last][t]));
-    (at(0), at(keep - 1))
+    let kept = |t: usize| wires[start[t] as usize..][..keep].iter().map(move |wire| wire[t]);
+    let least = |t: usize| kept(t).min().unwrap_or(i32::MIN);
+    let greatest = |t: usize| kept(t).max().unwrap_or(i32::MAX);
+    (Wire(std::array::from_fn(least)), Wire(std::array::from_fn(greatest)))
 }
 
 /// Sign of 2 Σ centre − m (low + high), exactly.
