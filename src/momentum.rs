@@ -25,7 +25,8 @@ use crate::rules::{NonFinite, Rule};
 /// ```
 #[derive(Debug)]
 pub struct DistributedMomentum {
-    engine: Engine,
+    /// The one that the momentums are held by, or a clone of it with other options.
+    pub(crate) engine: Engine,
     matrix: Matrix,
     beta: f32,
     steps: u64,

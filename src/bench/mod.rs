@@ -82,7 +82,15 @@ pub enum Work {
     Rule(Arc<dyn Rule>),
     /// The whole aggregate of rows in host memory.
     Streamed(Arc<dyn Rule>),
+    /// Whole aggregates of [`BATCH`] matrices in one call: [`Engine::aggregate_many`].
+    Batch(Arc<dyn Rule>),
+    /// A step of [`DistributedMomentum`] and the aggregate of the momentums in one call. On a CPU [`Work::Momentum`] and [`Work::Rule`]; on a
+    /// device a rule that looks at one coordinate at a time steps the momentums as it reads them.
+    Step(Arc<dyn Rule>),
 }
+
+/// Matrices of [`Work::Batch`].
+pub const BATCH: usize = 64;
 
 impl Work {
     /// A short name: for a whole aggregate the rule's specification, for a kernel its own.
@@ -99,6 +107,8 @@ impl Work {
             Work::Momentum => "momentum".into(),
             Work::Rule(rule) => rule.spec(),
             Work::Streamed(rule) => format!("streamed {}", rule.spec()),
+            Work::Batch(rule) => format!("{BATCH} x {}", rule.spec()),
+            Work::Step(rule) => format!("momentum, {}", rule.spec()),
         }
     }
 
@@ -107,8 +117,9 @@ impl Work {
         let per_coordinate = |rule: &Arc<dyn Rule>| matches!(plan(&**rule, 15, 3).mix, Mix::Rows);
         let coordinate: Vec<Arc<dyn Rule>> = rules().into_iter().filter(per_coordinate).collect();
         let mixed = coordinate.iter().cloned().map(Work::MixedCoordinate);
+        let step = coordinate.iter().cloned().map(Work::Step);
         let first = [Work::Gram, Work::Mix, Work::Weiszfeld, Work::Momentum];
-        first.into_iter().chain(coordinate.iter().cloned().map(Work::Coordinate)).chain(mixed).collect()
+        first.into_iter().chain(coordinate.iter().cloned().map(Work::Coordinate)).chain(mixed).chain(step).collect()
     }
 
     /// Rules whose results show that this work is done right.
@@ -120,7 +131,9 @@ impl Work {
             Work::Mix => vec![parsed("average".into())],
             Work::Weiszfeld => vec![parsed("geometric_median:method=direct".into())],
             Work::MixedCoordinate(rule) => vec![parsed(format!("nnm+{}", rule.spec()))],
-            Work::Coordinate(rule) | Work::Rule(rule) | Work::Streamed(rule) => vec![rule.clone()],
+            Work::Coordinate(rule) | Work::Rule(rule) | Work::Streamed(rule) | Work::Batch(rule) | Work::Step(rule) => {
+                vec![rule.clone()]
+            }
         }
     }
 }
@@ -139,6 +152,13 @@ pub struct Limit {
     pub copies: usize,
     /// Times every value is sent to the device.
     pub uploads: usize,
+}
+
+impl Limit {
+    /// The limit of the same work some times over.
+    fn times(self, count: usize) -> Self {
+        Self { reads: count * self.reads, copies: count * self.copies, uploads: count * self.uploads }
+    }
 }
 
 impl Limit {
@@ -196,6 +216,8 @@ pub struct Measurement {
     pub f: usize,
     /// Coordinates.
     pub d: usize,
+    /// Aggregates, or passes of a kernel, in one repetition.
+    pub calls: usize,
     /// Repetitions made.
     pub repetitions: usize,
     /// Time from the call to its result in host memory.
@@ -308,6 +330,7 @@ impl<'a> Bench<'a> {
             n,
             f: self.f,
             d,
+            calls: if matches!(work, Work::Batch(_)) { BATCH } else { 1 },
             repetitions: costs.len(),
             seconds,
             device_seconds: clocked.then(|| Times::of(&device(&costs))),
@@ -335,7 +358,7 @@ impl<'a> Bench<'a> {
     fn run_on(&mut self, engine: &Engine, work: &Work) -> Result<(Limit, Option<f64>)> {
         let one = Limit { reads: 1, ..Limit::default() };
         let (n, f, on_cpu) = (self.rows.n(), self.f, matches!(engine.kind, Kind::Cpu(_)));
-        if self.held.is_none() && !on_cpu && !matches!(work, Work::Upload | Work::Momentum | Work::Streamed(_)) {
+        if self.held.is_none() && !on_cpu && !matches!(work, Work::Upload | Work::Momentum | Work::Streamed(_) | Work::Step(_)) {
             self.held = Some(engine.load_blocking(self.rows)?);
         }
         match work {
@@ -350,15 +373,31 @@ impl<'a> Bench<'a> {
                 let uploads = (report.bytes_uploaded + matrix / 2) / matrix;
                 Ok((Limit { uploads: uploads as usize, ..Limit::default() }, report.device_seconds))
             }
-            Work::Momentum => {
-                if self.momentum.is_none() {
-                    self.momentum = Some(DistributedMomentum::new_blocking(engine, n, self.rows.d(), 0.9)?);
+            Work::Batch(rule) => {
+                let input = self.held.as_ref().map_or(Input::Rows(self.rows), Input::Matrix);
+                let mut limit = Limit::default();
+                for aggregate in engine.aggregate_many_blocking(&**rule, &[input; BATCH], f) {
+                    limit.reads = aggregate?.report.passes.max(1);
                 }
-                if let Some(momentum) = &mut self.momentum {
-                    momentum.step_blocking(self.rows)?;
+                Ok((limit.times(BATCH), None))
+            }
+            Work::Momentum | Work::Step(_) => {
+                let momentum = match &mut self.momentum {
+                    Some(momentum) => momentum,
+                    none => none.insert(DistributedMomentum::new_blocking(engine, n, self.rows.d(), 0.9)?),
+                };
+                momentum.engine = engine.clone();
+                let mut limit = match on_cpu {
+                    true => Limit { reads: 3, ..Limit::default() },
+                    false => Limit { uploads: 1, ..Limit::default() },
+                };
+                if let Work::Step(rule) = work {
+                    let report = momentum.step_and_aggregate_blocking(&**rule, self.rows, f)?.report;
+                    limit.reads += if on_cpu { report.passes } else { 0 };
+                    return Ok((limit, report.device_seconds));
                 }
-                let on_device = Limit { uploads: 1, ..Limit::default() };
-                Ok((if on_cpu { Limit { reads: 3, ..Limit::default() } } else { on_device }, None))
+                momentum.step_blocking(self.rows)?;
+                Ok((limit, None))
             }
             Work::Copy => {
                 if on_cpu {
@@ -419,7 +458,7 @@ async fn pass<P: Passes>(passes: &mut P, work: &Work, f: usize, out: &mut [f32],
             let what = Columns { rows: &rows, first, stat: columns(rule)?, diagnose: false };
             drop(passes.coordinate(&what, out).await?);
         }
-        Work::Momentum | Work::Rule(_) | Work::Streamed(_) => {}
+        Work::Momentum | Work::Rule(_) | Work::Streamed(_) | Work::Batch(_) | Work::Step(_) => {}
     }
     Ok(passes.device_seconds().await)
 }
@@ -448,6 +487,8 @@ mod tests {
             (Work::Read, 1, 0),
             (Work::Copy, 0, 1),
             (Work::Momentum, 3, 0),
+            (Work::Step(parsed("median")), 4, 0),
+            (Work::Batch(parsed("nnm+trimmed_mean")), 2 * BATCH, 0),
             (Work::Rule(parsed("median")), 1, 0),
             (Work::Rule(parsed("multi_krum")), 2, 0),
             (Work::Rule(parsed("nnm+trimmed_mean")), 2, 0),

@@ -8,11 +8,17 @@ use crate::gram::Gram;
 /// Columns drawn in runs of this many, one cache line each.
 const RUN: usize = 16;
 
-/// About `want` of d columns, ascending; all of them when d is no more.
+/// Share of the columns that are drawn at most, but for [`FEW`] of them: a look must cost little beside a read.
+const SHARE: usize = 8;
+/// Columns that are drawn in any case.
+const FEW: usize = 1024;
+
+/// About `want` of d columns, or an eighth of them, ascending; all of them when d is no more.
 pub(crate) fn columns(d: usize, want: usize, seed: u64) -> Vec<usize> {
     if d <= want.max(RUN) {
         return (0..d).collect();
     }
+    let want = want.min((d / SHARE).max(FEW));
     let mut random = fastrand::Rng::with_seed(seed);
     let mut runs: Vec<usize> = (0..want.div_ceil(RUN)).map(|_| random.usize(0..d / RUN)).collect();
     runs.sort_unstable();

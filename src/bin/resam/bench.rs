@@ -78,7 +78,7 @@ enum Section {
     Scaling,
     /// Whole aggregates of data in host memory that does not fit the memory budget, beside a plain upload; for GPUs
     Streaming,
-    /// Whole aggregates of small matrices, by calls a second
+    /// Whole aggregates of small matrices, one by one and many in a call, by aggregates a second
     Calls,
 }
 
@@ -209,7 +209,8 @@ impl BenchArgs {
         match section {
             Section::Kernels => [Work::Read, Work::Copy].into_iter().chain(Work::kernels()).map(|work| (work, None)).collect(),
             Section::Streaming => rules(Work::Streamed).collect(),
-            Section::Rules | Section::Scaling | Section::Calls => rules(Work::Rule).collect(),
+            Section::Calls => rules(Work::Rule).chain(rules(Work::Batch)).collect(),
+            Section::Rules | Section::Scaling => rules(Work::Rule).collect(),
         }
     }
 }
@@ -333,7 +334,7 @@ fn cells(section: Section, m: &Measurement) -> [String; 11] {
     let ms = |seconds: f64| format!("{:.3}", 1e3 * seconds);
     let share = |fraction: f64| format!("{:.1} %", 100.0 * fraction);
     let none = || "-".to_string();
-    let rate = if section == Section::Calls { 1.0 / m.seconds.median } else { 1e-9 * m.bytes_per_second };
+    let rate = if section == Section::Calls { m.calls as f64 / m.seconds.median } else { 1e-9 * m.bytes_per_second };
     [
         m.what.clone(),
         m.n.to_string(),
