@@ -29,8 +29,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             above |= bits == EXPONENT;
             below |= bits == (EXPONENT | 0x80000000u);
         } else {
-            let half = 0.5 * row.scale;
-            sum = add_weighted(sum, row.weight, row.weight_low, half * bitcast<f32>(bits), half * centre);
+            sum = add_weighted(sum, row.weight, row.weight_low, at_half(bitcast<f32>(bits), row.scale), at_half(centre, row.scale));
         }
     }
     if nan || (above && below) {

@@ -13,8 +13,7 @@ fn scaled(j: u32, column: u32, centre: f32) -> vec2<f32> {
     if magnitude(bits) >= EXPONENT {
         atomicMax(&notes[j], 1u);
     }
-    let half = 0.5 * rows[j].scale;
-    return vec2(half * bitcast<f32>(bits), half * centre);
+    return vec2(at_half(bitcast<f32>(bits), rows[j].scale), at_half(centre, rows[j].scale));
 }
 
 // Adds what a mixed row takes of a row.

@@ -14,6 +14,11 @@ fn two_sum(a: f32, b: f32) -> Sum {
     return Sum(high, (a - (high - back)) + (b - back));
 }
 
+// Half of a scaled value. Scaled first: half of the least scale is a denormal number, which a device may take for zero.
+fn at_half(x: f32, scale: f32) -> f32 {
+    return 0.5 * (scale * x);
+}
+
 // Adds (w + w_low) (a - b).
 fn add_weighted(sum: Sum, w: f32, w_low: f32, a: f32, b: f32) -> Sum {
     let d = two_sum(a, -b);
