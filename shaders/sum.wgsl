@@ -31,5 +31,10 @@ fn add_weighted(sum: Sum, w: f32, w_low: f32, a: f32, b: f32) -> Sum {
 // 2 (c + sum), kept within the finite values, for c and sum at half scale.
 fn twice(c: f32, sum: Sum) -> f32 {
     let total = two_sum(c, sum.high);
+    let bits = bitcast<u32>(total.high);
+    if magnitude(bits) >= EXPONENT {
+        // What rounding took from an infinity is no number.
+        return select(LARGEST, -LARGEST, (bits >> 31u) == 1u);
+    }
     return 2.0 * clamp(total.high + (total.low + sum.low), -0.5 * LARGEST, 0.5 * LARGEST);
 }

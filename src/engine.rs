@@ -255,6 +255,7 @@ impl Engine {
 
     /// Steps momentums, M ← βM + (1−β)G, and aggregates them in one pass, where the rule orders columns of them and the engine can; `None`,
     /// and nothing done, where not. `absent` rows are not stepped, take no part and count against f.
+    #[cfg_attr(not(feature = "gpu"), expect(unused_variables, reason = "the other engines step first"))]
     pub(crate) async fn step_and_run(
         &self,
         rule: &dyn Rule,
