@@ -4,6 +4,7 @@ use crate::engines::cpu::gram::{self, About};
 use crate::engines::keys::{EXPONENT, magnitude};
 use crate::engines::pair_sums::Sums;
 use crate::gram::Gram;
+use fearless_simd::Level;
 
 /// Columns drawn in runs of this many, one cache line each.
 const RUN: usize = 16;
@@ -102,7 +103,7 @@ impl Sample {
         let frames: Vec<_> = [(about, scales_about(&largest, size))].into_iter().chain(anchor).collect();
         let views: Vec<_> = frames.iter().map(|(about, scales)| (*about, &scales[..])).collect();
         let scales: Vec<_> = frames.iter().map(|(_, scales)| &scales[..]).collect();
-        let (gram, anchored) = reconciled(&gram::gram(&kept, &views), &scales);
+        let (gram, anchored) = reconciled(&gram::gram(Level::new(), &kept, &views), &scales);
         Self { whole, gram, anchored, finite, largest }
     }
 

@@ -2,11 +2,12 @@
 //! such runs over tiles of columns that stay in the first-level cache.
 
 use super::Notes;
+use super::ahead::{Ahead, LINE};
+use super::mixed::{self, MixedRows, held};
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::{EXPONENT, key, magnitude, value};
 use crate::engines::network::{Network, RUN, sort};
 use crate::engines::passes::{Columns, First};
-use crate::geometry::Mixing;
 use crate::plan::{Stat, Ties};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use std::ops::{Deref, DerefMut, Range};
@@ -45,6 +46,14 @@ const SLAB: usize = 1 << 18;
 /// Most tiles of a slab: rows are read that far, one run of them after another, for few streams at a time are read ahead of.
 const TILES: usize = 16;
 
+/// Tiles of a slab of m rows.
+pub(super) fn tiles(m: usize) -> usize {
+    (SLAB / size_of::<Wire>() / m.max(1)).clamp(1, TILES)
+}
+
+/// Columns that are too near to be asked for: those before them are done with too soon.
+const NEAR: usize = 4 * LANES;
+
 /// y_k = stat((W·X)_k) into `out`. `rows` are those of `what`, `centre` the one that mixed rows are centred on.
 pub(crate) fn coordinate(level: Level, rows: &[&[f32]], what: &Columns<'_>, centre: &[f32], out: &mut [f32]) -> Notes {
     let m = what.first.values(rows.len());
@@ -54,7 +63,7 @@ pub(crate) fn coordinate(level: Level, rows: &[&[f32]], what: &Columns<'_>, cent
     };
     let pass = Pass { what, rows, mixed, order: Order::new(Network::new(what.stat, m)) };
     // A single run has no more streams than are read ahead of: its tiles need not leave the first-level cache.
-    let tiles = if m <= RUN { 1 } else { (SLAB / size_of::<Wire>() / m).clamp(1, TILES) };
+    let tiles = if m <= RUN { 1 } else { tiles(m) };
     super::noted_blocks(rows.len(), m, out, |first, out, notes| {
         let mut room = Room { wires: vec![Wire::of(0); m * tiles], ..Room::default() };
         dispatch!(level, simd => pass.block(simd, first, out, notes, &mut room))
@@ -76,8 +85,7 @@ struct Room {
     wires: Vec<Wire>,
     /// The mixed rows of a slab, one after another.
     mixed: Vec<f32>,
-    /// The rows of a tile less their centre.
-    differences: Vec<[f64; LANES]>,
+    mixing: mixed::Room,
 }
 
 impl Pass<'_> {
@@ -110,11 +118,33 @@ impl Pass<'_> {
     /// Columns of whole tiles, of which `out` wants the first ones.
     #[inline(always)]
     fn slab<S: Simd>(&self, simd: S, rows: &[&[f32]], centre: &[f32], out: &mut [f32], notes: &mut Notes, room: &mut Room) {
-        let Room { wires, mixed, differences } = room;
+        let Room { wires, mixed, mixing } = room;
+        let mut ahead = Ahead::new(rows, out.len().max(NEAR)..out.len().max(NEAR) + out.len());
         let values: Vec<&[f32]>;
         let values = match &self.mixed {
             Some(how) => {
-                if how.mix(simd, rows, centre, differences, mixed) {
+                mixed.resize(self.what.first.values(rows.len()) * centre.len(), 0.0);
+                let mut largest = S::i32s::splat(simd, 0);
+                let lines = ahead.share(LANES, how.times());
+                for at in (0..centre.len()).step_by(LANES) {
+                    let tile = at..at + LANES;
+                    let rows = rows.iter().map(|row| &row[tile.clone()]);
+                    let sums = how.tile(
+                        simd,
+                        rows,
+                        &centre[tile.clone()],
+                        mixing,
+                        #[inline(always)]
+                        || ahead.fetch(lines),
+                    );
+                    largest = largest.max(sums);
+                    for (mixed, sums) in mixed.chunks_exact_mut(centre.len()).zip(&mixing.sums) {
+                        for ((z, c), sum) in mixed[tile.clone()].iter_mut().zip(&centre[tile.clone()]).zip(sums.iter()) {
+                            *z = held(*c, *sum);
+                        }
+                    }
+                }
+                if largest.as_slice().iter().any(|bits| *bits as u32 >= EXPONENT) {
                     note_bad(rows, &mut notes.bad);
                 }
                 values = mixed.chunks_exact(centre.len()).collect();
@@ -122,7 +152,14 @@ impl Pass<'_> {
             }
             None => rows,
         };
-        if self.order.load(simd, values, wires) && self.mixed.is_none() {
+        let bad = self.order.load(
+            simd,
+            values,
+            wires,
+            #[inline(always)]
+            |lines| ahead.fetch(lines),
+        );
+        if bad && self.mixed.is_none() {
             note_bad(rows, &mut notes.bad);
         }
         for (t, (out, wires)) in out.chunks_mut(LANES).zip(wires.chunks_exact_mut(values.len())).enumerate() {
@@ -207,7 +244,9 @@ impl Order {
 
     /// Keys of the rows on the wires of each tile, in order within runs; is any value not finite?
     #[inline(always)]
-    pub(super) fn load<S: Simd>(&self, simd: S, rows: &[&[f32]], wires: &mut [Wire]) -> bool {
+    pub(super) fn load<S: Simd>(&self, simd: S, rows: &[&[f32]], wires: &mut [Wire], mut ask: impl FnMut(usize)) -> bool {
+        // Of more runs whole slabs are read, which needs no asking.
+        let lines = if rows.len() > RUN { 0 } else { rows.len() * (LANES / LINE) / (LANES / S::i32s::LEN) };
         let mut bad = false;
         let unsorted: Vec<Vec<usize>>;
         let (runs, in_order) = if self.runs.is_empty() {
@@ -221,7 +260,7 @@ impl Order {
             macro_rules! load_run {
                 ($($n:literal)*) => {
                     match run.len() {
-                        $($n => bad |= load_run::<S, $n>(simd, rows_of_run, rows.len(), run, in_order, wires),)*
+                        $($n => bad |= load_run::<S, $n>(simd, rows_of_run, rows.len(), run, in_order, wires, lines, &mut ask),)*
                         _ => debug_assert!(false, "runs have up to sixteen rows"),
                     }
                 };
@@ -242,14 +281,20 @@ impl Order {
         }
     }
 
-    /// Orders the keys of `width` columns from `first` on.
-    pub(crate) fn columns(&self, level: Level, rows: &[&[f32]], first: usize, width: usize, wires: &mut [Wire]) {
-        let mut tiles = vec![[0.0; LANES]; rows.len()];
-        tiles.iter_mut().zip(rows).for_each(|(tile, row)| tile[..width].copy_from_slice(&row[first..first + width]));
-        let tiles: Vec<&[f32]> = tiles.iter().map(|tile| &tile[..]).collect();
+    /// Orders the keys of some columns on the wires of each tile; beyond the last column the keys are zero.
+    pub(crate) fn columns(&self, level: Level, rows: &[&[f32]], columns: Range<usize>, wires: &mut Vec<Wire>) {
+        let tiles = columns.len().div_ceil(LANES);
+        let pad = |row: &&[f32]| {
+            let mut padded = vec![0.0; tiles * LANES];
+            padded[..columns.len()].copy_from_slice(&row[columns.clone()]);
+            padded
+        };
+        let padded: Vec<Vec<f32>> = rows.iter().map(pad).collect();
+        let padded: Vec<&[f32]> = padded.iter().map(|row| &row[..]).collect();
+        wires.resize(tiles * rows.len(), Wire::of(0));
         dispatch!(level, simd => {
-            self.load(simd, &tiles, wires);
-            self.merge(simd, wires);
+            self.load(simd, &padded, wires, |_| ());
+            wires.chunks_exact_mut(rows.len().max(1)).for_each(|wires| self.merge(simd, wires));
         });
     }
 }
@@ -325,6 +370,8 @@ fn load_run<S: Simd, const N: usize>(
     run: &[usize],
     in_order: bool,
     wires: &mut [Wire],
+    lines: usize,
+    ask: &mut impl FnMut(usize),
 ) -> bool {
     let width = S::i32s::LEN;
     let magnitude = S::i32s::splat(simd, i32::MAX);
@@ -338,6 +385,7 @@ fn load_run<S: Simd, const N: usize>(
     }
     for (t, wires) in wires.chunks_exact_mut(all).take(columns / LANES).enumerate() {
         for at in (0..LANES).step_by(width) {
+            ask(lines);
             let mut keys = [largest; N];
             for i in 0..N {
                 let bits: S::i32s = S::f32s::from_slice(simd, &of_run[i][t * LANES + at..][..width]).bitcast();
@@ -368,86 +416,6 @@ fn load_keys(rows: &[&[f32]], t: usize, wires: &mut [Wire]) {
             *k = key(x.to_bits() as i32);
         }
     }
-}
-
-/// c + W (x − c).
-pub(super) struct MixedRows<'a> {
-    /// For each mixed row the rows that go into it, with their weights.
-    pub(super) parts: Vec<Vec<(usize, f64)>>,
-    centre: &'a [f32],
-}
-
-impl<'a> MixedRows<'a> {
-    pub(super) fn new(mixing: &Mixing, centre: &'a [f32]) -> Self {
-        let parts = |i: usize| mixing.weights(i).iter().copied().enumerate().filter(|(_, w)| *w != 0.0).collect();
-        Self { parts: (0..mixing.rows()).map(parts).collect(), centre }
-    }
-
-    /// The mixed rows of some columns one after another, summed in f64; is any value of the rows not finite?
-    #[inline(always)]
-    fn mix<S: Simd>(
-        &self,
-        simd: S,
-        rows: &[&[f32]],
-        centre: &[f32],
-        differences: &mut Vec<[f64; LANES]>,
-        mixed: &mut Vec<f32>,
-    ) -> bool {
-        let columns = centre.len();
-        mixed.resize(self.parts.len() * columns, 0.0);
-        differences.resize(rows.len(), [0.0; LANES]);
-        let mut largest = S::i32s::splat(simd, 0);
-        for at in (0..columns).step_by(LANES) {
-            let centre = &centre[at..at + LANES];
-            for (difference, row) in differences.iter_mut().zip(rows) {
-                largest = largest.max(subtract(simd, &row[at..at + LANES], centre, difference));
-            }
-            for (parts, mixed) in self.parts.iter().zip(mixed.chunks_exact_mut(columns)) {
-                let sums = weighted_sum(simd, parts, differences);
-                for ((y, c), s) in mixed[at..at + LANES].iter_mut().zip(centre).zip(&sums) {
-                    *y = (f64::from(*c) + s).clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
-                }
-            }
-        }
-        largest.as_slice().iter().any(|bits| *bits as u32 >= EXPONENT)
-    }
-}
-
-/// x − c in f64; the largest |x| as bits.
-#[inline(always)]
-pub(super) fn subtract<S: Simd>(simd: S, row: &[f32], centre: &[f32], difference: &mut [f64; LANES]) -> S::i32s {
-    let (width, half) = (S::f32s::LEN, S::f64s::LEN);
-    let mut largest = S::i32s::splat(simd, 0);
-    for at in (0..LANES).step_by(width) {
-        let x = S::f32s::from_slice(simd, &row[at..at + width]);
-        let bits: S::i32s = x.bitcast();
-        largest = largest.max(bits & S::i32s::splat(simd, i32::MAX));
-        let (x, c) = (x.widen(), S::f32s::from_slice(simd, &centre[at..at + width]).widen());
-        (x.0 - c.0).store_slice(&mut difference[at..at + half]);
-        (x.1 - c.1).store_slice(&mut difference[at + half..at + width]);
-    }
-    largest
-}
-
-/// Σ w_i d_i over the parts of a mixed row: as many columns at a time as registers hold sums.
-#[inline(always)]
-pub(super) fn weighted_sum<S: Simd>(simd: S, parts: &[(usize, f64)], differences: &[[f64; LANES]]) -> [f64; LANES] {
-    let mut all = [0.0; LANES];
-    let width = S::f64s::LEN;
-    for (at, all) in all.chunks_exact_mut(2 * HELD * width).enumerate() {
-        let at = at * 2 * HELD * width;
-        let mut sums = [S::f64s::splat(simd, 0.0); 2 * HELD];
-        for &(i, weight) in parts {
-            let difference = &differences[i][at..at + 2 * HELD * width];
-            for k in 0..2 * HELD {
-                sums[k] += S::f64s::from_slice(simd, &difference[k * width..][..width]) * weight;
-            }
-        }
-        for k in 0..2 * HELD {
-            sums[k].store_slice(&mut all[k * width..][..width]);
-        }
-    }
-    all
 }
 
 /// The values of a wire.
@@ -755,6 +723,7 @@ mod tests {
     use super::*;
     use crate::engines::cpu::{BLOCK, levels};
     use crate::engines::passes::Mixed;
+    use crate::geometry::Mixing;
 
     /// Values of all sizes, with ties; the last row is not finite.
     fn rows(n: usize, d: usize, random: &mut fastrand::Rng) -> Vec<Vec<f32>> {

@@ -1,7 +1,8 @@
 //! Squared distances of mixed rows to their coordinate-wise median, in the one read that forms both.
 
 use super::BLOCK;
-use super::coordinate::{LANES, MixedRows, Order, Wire, subtract, weighted_sum};
+use super::coordinate::{LANES, Order, Wire};
+use super::mixed::{self, MixedRows, held};
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::value;
 use crate::engines::network::Network;
@@ -19,6 +20,7 @@ pub(crate) fn deviations(level: Level, rows: &[&[f32]], mixing: &Mixing, centre:
     let blocks = centre.par_chunks(BLOCK).enumerate();
     let sums = blocks.fold(zero, |mut totals, (block, centre)| {
         let mut squares = vec![[0.0; LANES]; m];
+        let mut room = mixed::Room::default();
         for (t, centre) in centre.chunks(LANES).enumerate() {
             let at = block * BLOCK + t * LANES;
             // Beyond the last column rows and centre are zero, and so are their squares.
@@ -28,7 +30,7 @@ pub(crate) fn deviations(level: Level, rows: &[&[f32]], mixing: &Mixing, centre:
                 tile
             };
             let rows: Vec<[f32; LANES]> = rows.iter().map(|row| tile(&row[at..at + centre.len()])).collect();
-            dispatch!(level, simd => pass.tile(simd, &rows, &tile(centre), &mut squares));
+            dispatch!(level, simd => pass.tile(simd, &rows, &tile(centre), &mut room, &mut squares));
         }
         totals.iter_mut().zip(&squares).for_each(|(total, lanes)| total.add(lanes.iter().sum()));
         totals
@@ -51,23 +53,26 @@ struct Pass<'a> {
 impl Pass<'_> {
     /// Adds (s_i ((z_ik − c_k) − (median_k − c_k)))² to the lanes of each mixed row.
     #[inline(always)]
-    fn tile<S: Simd>(&self, simd: S, rows: &[[f32; LANES]], centre: &[f32; LANES], squares: &mut [[f32; LANES]]) {
-        let mut differences = vec![[0.0; LANES]; rows.len()];
-        for (difference, row) in differences.iter_mut().zip(rows) {
-            subtract(simd, row, centre, difference);
-        }
-        let sums: Vec<[f64; LANES]> = self.mixed.parts.iter().map(|parts| weighted_sum(simd, parts, &differences)).collect();
-        let held = |c: &f32, s: &f64| (f64::from(*c) + s).clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
-        let values: Vec<[f32; LANES]> = sums.iter().map(|sum| std::array::from_fn(|t| held(&centre[t], &sum[t]))).collect();
+    fn tile<S: Simd>(
+        &self,
+        simd: S,
+        rows: &[[f32; LANES]],
+        centre: &[f32; LANES],
+        room: &mut mixed::Room,
+        squares: &mut [[f32; LANES]],
+    ) {
+        self.mixed.tile(simd, rows.iter().map(|row| &row[..]), centre, room, || ());
+        let sums = &room.sums;
+        let values: Vec<[f32; LANES]> = sums.iter().map(|sum| std::array::from_fn(|t| held(centre[t], sum[t]))).collect();
         let values: Vec<&[f32]> = values.iter().map(|values| &values[..]).collect();
         let mut wires = vec![Wire::of(0); values.len()];
-        self.order.load(simd, &values, &mut wires);
+        self.order.load(simd, &values, &mut wires, |_| ());
         self.order.merge(simd, &mut wires);
         let [low, high] = self.middle.map(|rank| &wires[rank]);
         let about = |key: i32, t: usize| f64::from(value(key)) - f64::from(centre[t]);
         let middle: [f64; LANES] = std::array::from_fn(|t| 0.5 * about(low[t], t) + 0.5 * about(high[t], t));
         for ((sum, size), squares) in sums.iter().zip(self.sizes).zip(squares) {
-            for ((square, z), middle) in squares.iter_mut().zip(sum).zip(&middle) {
+            for ((square, z), middle) in squares.iter_mut().zip(sum.iter()).zip(&middle) {
                 let scaled = ((z - middle) * f64::from(*size)) as f32;
                 *square += scaled * scaled;
             }

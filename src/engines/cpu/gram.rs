@@ -1,12 +1,15 @@
 //! Inner products of all pairs of rows, centred and scaled on load: one read.
 
 use super::BLOCK;
-use super::coordinate::{LANES, Order, Wire};
+use super::ahead::Ahead;
+use super::aligned::Aligned;
+use super::coordinate::{self, LANES, Order, Wire};
 use crate::engines::keys::{magnitude, value};
 use crate::engines::network::Network;
 use crate::engines::pair_sums::{Running, Sums};
 use fearless_simd::{Level, Simd, dispatch, f32x8, prelude::*};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// What rows are centred on.
 #[derive(Clone, Copy)]
@@ -18,90 +21,137 @@ pub(crate) enum About<'a> {
 }
 
 /// Σ_k s_i(x_ik − c_k) · s_j(x_jk − c_k) for all pairs of rows, in each frame of a centre and scales.
-pub(crate) fn gram(rows: &[&[f32]], frames: &[(About<'_>, &[f32])]) -> Sums {
+pub(crate) fn gram(level: Level, rows: &[&[f32]], frames: &[(About<'_>, &[f32])]) -> Sums {
+    // As large a register block as the registers hold: no bit of a sum depends on it.
+    match dispatch!(level, simd => lanes(simd)) {
+        16.. => blocked::<5>(level, rows, frames),
+        _ => blocked::<3>(level, rows, frames),
+    }
+}
+
+/// Values in the longest vector.
+#[inline(always)]
+fn lanes<S: Simd>(_: S) -> usize {
+    S::f32s::LEN
+}
+
+/// [`gram`] in register blocks of SIDE × SIDE rows.
+fn blocked<const SIDE: usize>(level: Level, rows: &[&[f32]], frames: &[(About<'_>, &[f32])]) -> Sums {
     let (m, d) = (rows.len(), rows.first().map_or(0, |r| r.len()));
     let order = |about: About<'_>| match about {
         About::Row(_) => None,
         About::Median { voters } => Some(Order::new(Network::of_ranks((voters.saturating_sub(1) / 2)..voters / 2 + 1, voters))),
     };
     let frames: Vec<_> = frames.iter().map(|&(about, scales)| (about, scales, order(about))).collect();
-    let fold = |mut running: Running, block: usize| {
+    let fold = |(mut running, mut slabs): (Running, Vec<Slab<SIDE>>), block: usize| {
         let (first, last) = (block * BLOCK, d.min((block + 1) * BLOCK));
-        let mut tiles: Vec<Tile> = frames.iter().map(|_| Tile::new(m)).collect();
-        for at in (first..last).step_by(WIDTH) {
-            for (tile, (about, scales, order)) in tiles.iter_mut().zip(&frames) {
-                tile.load(rows, *about, scales, order.as_ref(), at, (last - at).min(WIDTH));
-                tile.multiply();
+        slabs.iter_mut().for_each(|slab| slab.sums.fill([[[0.0; ACROSS]; SIDE]; SIDE]));
+        let width = tiles(m) * LANES;
+        for at in (first..last).step_by(width) {
+            let mut asked = false;
+            for (slab, (about, scales, order)) in slabs.iter_mut().zip(&frames) {
+                slab.load(level, rows, *about, scales, order.as_ref(), at..last.min(at + width));
+                // The first frame asks for all.
+                let ahead = Ahead::new(if asked { &[] } else { rows }, at + 2 * width..at + 3 * width);
+                dispatch!(level, simd => slab.multiply(simd, ahead));
+                asked = true;
             }
         }
-        running.add(tiles.iter().flat_map(Tile::block_sums));
-        tiles.iter().for_each(|tile| running.raise(&tile.largest));
-        running
+        running.add(slabs.iter().flat_map(Slab::block_sums));
+        slabs.iter().for_each(|slab| running.raise(&slab.largest));
+        (running, slabs)
     };
-    let new = || Running::new(m, frames.len());
+    let new = || (Running::new(m, frames.len()), frames.iter().map(|_| Slab::new(m)).collect());
     let blocks = d.div_ceil(BLOCK);
     // Many rows have large tables: no more than one a thread.
     let share = if m > 256 { blocks.div_ceil(rayon::current_num_threads()) } else { 1 };
-    (0..blocks).into_par_iter().with_min_len(share.max(1)).fold(new, fold).reduce(new, Running::merge).finish()
+    let parts = (0..blocks).into_par_iter().with_min_len(share.max(1)).fold(new, fold).map(|(running, _)| running);
+    parts.reduce(|| Running::new(m, frames.len()), Running::merge).finish()
 }
 
-/// Columns of a tile.
-const WIDTH: usize = 4 * LANES;
-/// Rows of a register block.
-const SIDE: usize = 3;
+/// Tiles of a slab of m rows: this slab and the next two, which are asked for, fit the second-level cache.
+fn tiles(m: usize) -> usize {
+    coordinate::tiles(m).min(8)
+}
+
 /// Columns summed side by side; part of the definition of the result's bits.
 const ACROSS: usize = 8;
 
 /// Products of SIDE × SIDE pairs of rows, ACROSS partial sums each.
-type Products = [[[f32; ACROSS]; SIDE]; SIDE];
+type Products<const SIDE: usize> = [[[f32; ACROSS]; SIDE]; SIDE];
 
 /// Some columns of all rows, centred and scaled, and the running sums of the block they are in.
-struct Tile {
+struct Slab<const SIDE: usize> {
     m: usize,
-    rows: Vec<[f32; WIDTH]>,
-    sums: Vec<Products>,
+    /// Tile after tile, row after row.
+    values: Vec<Aligned<[f32; LANES]>>,
+    sums: Vec<Products<SIDE>>,
     largest: Vec<u32>,
     wires: Vec<Wire>,
 }
 
-impl Tile {
+impl<const SIDE: usize> Slab<SIDE> {
     fn new(m: usize) -> Self {
         let sides = m.div_ceil(SIDE);
         Self {
             m,
             // Rows beyond m stay zero: they fill the last register block.
-            rows: vec![[0.0; WIDTH]; sides * SIDE],
-            sums: vec![Products::default(); sides * (sides + 1) / 2],
+            values: vec![Aligned([0.0; LANES]); tiles(m) * sides * SIDE],
+            sums: vec![[[[0.0; ACROSS]; SIDE]; SIDE]; sides * (sides + 1) / 2],
             largest: vec![0; m],
             wires: Vec::new(),
         }
     }
 
-    fn load(&mut self, rows: &[&[f32]], about: About<'_>, scales: &[f32], order: Option<&Order>, at: usize, width: usize) {
+    /// The rows' values in some columns; each row is read on through all tiles, for few streams at a time are read ahead of.
+    fn load(
+        &mut self,
+        level: Level,
+        rows: &[&[f32]],
+        about: About<'_>,
+        scales: &[f32],
+        order: Option<&Order>,
+        columns: Range<usize>,
+    ) {
+        let padded = self.m.div_ceil(SIDE) * SIDE;
         // The centre is the midpoint of two values, often the same.
-        let mut centre = [[0.0f32; WIDTH]; 2];
-        match (about, order) {
-            (About::Median { voters }, Some(order)) => {
-                self.wires.resize(voters, Wire::of(0));
-                for t in (0..width).step_by(LANES) {
-                    let width = LANES.min(width - t);
-                    order.columns(Level::new(), &rows[..voters], at + t, width, &mut self.wires);
-                    for (centre, wire) in centre.iter_mut().zip([&self.wires[(voters - 1) / 2], &self.wires[voters / 2]]) {
-                        centre[t..t + width].iter_mut().zip(wire.iter()).for_each(|(c, k)| *c = value(*k));
-                    }
+        let mut medians = [Vec::new(), Vec::new()];
+        let (low, high) = match about {
+            About::Row(row) => (&row[columns.clone()], &row[columns.clone()]),
+            About::Median { voters } => {
+                let wires = &mut self.wires;
+                order.inspect(|order| order.columns(level, &rows[..voters], columns.clone(), wires));
+                for (median, rank) in medians.iter_mut().zip([(voters - 1) / 2, voters / 2]) {
+                    let of_rank = wires.chunks_exact(voters).flat_map(|wires| wires[rank].iter());
+                    median.extend(of_rank.take(columns.len()).map(|k| value(*k)));
                 }
+                (&medians[0][..], &medians[1][..])
             }
-            (About::Row(row), _) => centre.iter_mut().for_each(|c| c[..width].copy_from_slice(&row[at..at + width])),
-            (About::Median { .. }, None) => {}
-        }
+        };
+        self.values.resize(columns.len().div_ceil(LANES) * padded, Aligned([0.0; LANES]));
         for i in 0..self.m {
-            let largest = centred(&rows[i][at..at + width], &centre, scales[i], &mut self.rows[i]);
-            self.largest[i] = self.largest[i].max(largest);
+            let tiles = self.values.chunks_exact_mut(padded).map(|tile| &mut tile[i]);
+            let row = rows[i][columns.clone()].chunks(LANES);
+            for (((row, low), high), tile) in row.zip(low.chunks(LANES)).zip(high.chunks(LANES)).zip(tiles) {
+                let largest = centred(row, low, high, scales[i], tile);
+                self.largest[i] = self.largest[i].max(largest);
+            }
         }
     }
 
-    fn multiply(&mut self) {
-        dispatch!(Level::new(), simd => multiply(simd, &self.rows, &mut self.sums));
+    /// Adds all tiles' products; meanwhile other columns are asked for.
+    #[inline(always)]
+    fn multiply<S: Simd>(&mut self, simd: S, mut ahead: Ahead<'_>) {
+        let lines = ahead.share(LANES, self.sums.len());
+        for tile in self.values.chunks_exact(self.m.div_ceil(SIDE) * SIDE) {
+            multiply(
+                simd,
+                tile,
+                &mut self.sums,
+                #[inline(always)]
+                || ahead.fetch(lines),
+            );
+        }
     }
 
     /// The block's sums, upper triangle row by row.
@@ -121,9 +171,9 @@ simd! {
     /// s·x − s·c into `out` with c = (a + b)/2, zero beyond the row's end; the largest |x| as bits. Scaling comes first: it is
     /// exact, and the difference of two huge values of opposite sign would overflow. The midpoint is taken of the differences,
     /// where it is rounded to their size.
-    fn centred(row: &[f32], [a, b]: &[[f32; WIDTH]; 2], scale: f32, out: &mut [f32; WIDTH]) -> u32 {
+    fn centred(row: &[f32], low: &[f32], high: &[f32], scale: f32, out: &mut [f32; LANES]) -> u32 {
         let mut largest = 0;
-        for (((y, x), a), b) in out.iter_mut().zip(row).zip(a).zip(b) {
+        for (((y, x), a), b) in out.iter_mut().zip(row).zip(low).zip(high) {
             largest = largest.max(magnitude(x.to_bits()));
             *y = 0.5 * (x * scale - a * scale) + 0.5 * (x * scale - b * scale);
         }
@@ -132,14 +182,20 @@ simd! {
     }
 }
 
-/// Adds the tile's products of all pairs of register blocks. The vectors are as long as there are columns side by side: where
+/// Adds the tile's products of all pairs of register blocks, `meanwhile` at each. The vectors are as long as there are columns side by side: where
 /// longer ones exist, joining two costs more than it saves.
 #[inline(always)]
-fn multiply<S: Simd>(simd: S, rows: &[[f32; WIDTH]], sums: &mut [Products]) {
+fn multiply<S: Simd, const SIDE: usize>(
+    simd: S,
+    rows: &[Aligned<[f32; LANES]>],
+    sums: &mut [Products<SIDE>],
+    mut meanwhile: impl FnMut(),
+) {
     let mut sums = sums.iter_mut();
     for a in 0..rows.len() / SIDE {
         for b in a..rows.len() / SIDE {
             let Some(total) = sums.next() else { return };
+            meanwhile();
             let (left, right) = (&rows[a * SIDE..][..SIDE], &rows[b * SIDE..][..SIDE]);
             let mut acc = [[f32x8::splat(simd, 0.0); SIDE]; SIDE];
             for i in 0..SIDE {
@@ -147,7 +203,7 @@ fn multiply<S: Simd>(simd: S, rows: &[[f32; WIDTH]], sums: &mut [Products]) {
                     acc[i][j] = f32x8::from_slice(simd, &total[i][j]);
                 }
             }
-            for k in (0..WIDTH).step_by(ACROSS) {
+            for k in (0..LANES).step_by(ACROSS) {
                 let mut y = [f32x8::splat(simd, 0.0); SIDE];
                 for j in 0..SIDE {
                     y[j] = f32x8::from_slice(simd, &right[j][k..k + ACROSS]);
@@ -177,14 +233,19 @@ mod tests {
     /// Every lane of every build adds its own columns from first to last, fused or not.
     #[test]
     fn every_build_multiplies_alike() {
+        every_side_multiplies_alike::<3>();
+        every_side_multiplies_alike::<5>();
+    }
+
+    fn every_side_multiplies_alike<const SIDE: usize>() {
         let mut random = fastrand::Rng::with_seed(9);
-        let rows: Vec<[f32; WIDTH]> = (0..2 * SIDE).map(|_| std::array::from_fn(|_| random.f32() - 0.5)).collect();
+        let rows: Vec<_> = (0..2 * SIDE).map(|_| Aligned(std::array::from_fn(|_| random.f32() - 0.5))).collect();
         let lane = |i: usize, j: usize, l: usize, add: fn(f32, f32, f32) -> f32| {
-            (l..WIDTH).step_by(ACROSS).fold(0.5, |sum, k| add(rows[i][k], rows[j][k], sum))
+            (l..LANES).step_by(ACROSS).fold(0.5, |sum, k| add(rows[i][k], rows[j][k], sum))
         };
         for level in levels() {
             let mut sums = vec![[[[0.5; ACROSS]; SIDE]; SIDE]; 3];
-            dispatch!(level, simd => multiply(simd, &rows, &mut sums));
+            dispatch!(level, simd => multiply(simd, &rows, &mut sums, || ()));
             let adds: [fn(f32, f32, f32) -> f32; 2] = [f32::mul_add, |x, y, sum| x * y + sum];
             let same = |add| {
                 [(0, 0), (0, 1), (1, 1)].iter().zip(&sums).all(|((a, b), sums)| {
@@ -193,6 +254,31 @@ mod tests {
                 })
             };
             assert!(adds.into_iter().filter(|add| same(*add)).count() == 1, "{level:?}");
+        }
+    }
+
+    /// The same bits whatever the register block, in both frames, and the products that f64 gives.
+    #[test]
+    fn register_blocks_do_not_show() {
+        let mut random = fastrand::Rng::with_seed(11);
+        let d = BLOCK + 3 * LANES + 5;
+        for m in [1, 2, 4, 7, 25, 33] {
+            let rows: Vec<Vec<f32>> = (0..m).map(|_| (0..d).map(|_| random.f32() - 0.5).collect()).collect();
+            let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
+            let scales = vec![0.5; m];
+            let frames = [(About::Median { voters: m }, &scales[..]), (About::Row(rows[m / 2]), &scales[..])];
+            let [small, large] = [blocked::<3>(Level::new(), &rows, &frames), blocked::<5>(Level::new(), &rows, &frames)];
+            assert_eq!(small, large, "{m} rows");
+            let centre = rows[m / 2];
+            for (k, product) in small.products[1].iter().enumerate() {
+                let terms = rows[k / m]
+                    .iter()
+                    .zip(rows[k % m])
+                    .zip(centre)
+                    .map(|((x, y), c)| 0.25 * (f64::from(*x) - f64::from(*c)) * (f64::from(*y) - f64::from(*c)));
+                let exact: f64 = terms.sum();
+                assert!((product - exact).abs() <= 1e-5 * d as f64, "{m} rows: {product} and {exact}");
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Weighted sums of rows, and Weiszfeld's iteration on the data, which needs the sum and the distances to it in one read.
 
 use super::BLOCK;
+use super::mixed::held;
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::{EXPONENT, magnitude};
 use crate::engines::passes::{Term, Weiszfelds, weiszfeld_step};
@@ -88,7 +89,7 @@ fn of_rows<S: Simd, const N: usize>(simd: S, rows: &[(&[f32], f64); TOGETHER], c
 #[inline(always)]
 fn finish(centre: &[f32], sums: &[f64; BLOCK], out: &mut [f32]) {
     for ((y, c), s) in out.iter_mut().zip(centre).zip(sums) {
-        *y = (f64::from(*c) + s).clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
+        *y = held(*c, *s);
     }
 }
 

@@ -12,10 +12,13 @@ macro_rules! simd {
     };
 }
 
+mod ahead;
+mod aligned;
 pub(crate) mod coordinate;
 pub(crate) mod deviations;
 pub(crate) mod gram;
 pub(crate) mod mix;
+mod mixed;
 pub(crate) mod momentum;
 mod plain;
 
@@ -132,7 +135,13 @@ impl Passes for CpuRows<'_> {
         } else {
             self.traffic.read += (rows.len() * columns.len() * size_of::<f32>()) as u64;
         }
-        Ok(self.some(rows).iter().flat_map(|row| columns.iter().map(|&k| row[k])).collect())
+        let slices = self.some(rows);
+        let mut values = vec![0.0; rows.len() * columns.len()];
+        self.engine.on_threads(|| {
+            let rows = values.par_chunks_mut(columns.len().max(1)).zip(&slices);
+            rows.for_each(|(values, row)| values.iter_mut().zip(columns).for_each(|(value, &k)| *value = row[k]));
+        });
+        Ok(values)
     }
 
     async fn gram(&mut self, rows: &[usize], frames: &[Frame<'_>]) -> Result<Sums> {
@@ -143,7 +152,7 @@ impl Passes for CpuRows<'_> {
             Centre::Median { voters } => gram::About::Median { voters },
         };
         let views: Vec<_> = frames.iter().map(|frame| (about(frame.centre), frame.scales)).collect();
-        Ok(self.engine.on_threads(|| gram::gram(&slices, &views)))
+        Ok(self.engine.on_threads(|| gram::gram(Level::new(), &slices, &views)))
     }
 
     async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut [f32]) -> Result<Vec<usize>> {
