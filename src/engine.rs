@@ -240,13 +240,13 @@ impl Engine {
             (Kind::Cpu(cpu), Input::Rows(rows)) => {
                 execute(&mut CpuRows::new(cpu, rows), rule, f, &self.options, absent, self.name(), out).await
             }
-            (Kind::Cpu(cpu), Input::Matrix(Matrix { store: Store::Host { rows, d } })) => {
-                let rows = Rows::of_vecs(rows, *d);
+            (Kind::Cpu(cpu), Input::Matrix(Matrix { store: Store::Host { rows, d, dtype } })) => {
+                let rows = Rows::of_words(rows, *d, *dtype);
                 execute(&mut CpuRows::new(cpu, &rows), rule, f, &self.options, absent, self.name(), out).await
             }
             (Kind::Reference, Input::Rows(rows)) => self.refer(rule, rows, f, absent, out),
-            (Kind::Reference, Input::Matrix(Matrix { store: Store::Host { rows, d } })) => {
-                self.refer(rule, &Rows::of_vecs(rows, *d), f, absent, out)
+            (Kind::Reference, Input::Matrix(Matrix { store: Store::Host { rows, d, dtype } })) => {
+                self.refer(rule, &Rows::of_words(rows, *d, *dtype), f, absent, out)
             }
             #[cfg(feature = "gpu")]
             (_, Input::Matrix(_)) => Err(self.elsewhere()),

@@ -1,7 +1,8 @@
 //! Coordinate-wise statistics, in one read. Sixteen rows at a time are sorted in registers as they are read; a pruned network merges
 //! such runs over tiles of columns that stay in the first-level cache.
 
-use super::Notes;
+use super::{Notes, Widened};
+use crate::dtype::Values;
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::{EXPONENT, key, magnitude, value};
 use crate::engines::network::{Network, RUN, sort};
@@ -46,7 +47,7 @@ const SLAB: usize = 1 << 18;
 const TILES: usize = 16;
 
 /// y_k = stat((W·X)_k) into `out`. `rows` are those of `what`, `centre` the one that mixed rows are centred on.
-pub(crate) fn coordinate(level: Level, rows: &[&[f32]], what: &Columns<'_>, centre: &[f32], out: &mut [f32]) -> Notes {
+pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, centre: Values<'_>, out: &mut [f32]) -> Notes {
     let m = what.first.values(rows.len());
     let mixed = match what.first {
         First::Mixed(mixed) => Some(MixedRows::new(mixed.mixing, centre)),
@@ -55,16 +56,16 @@ pub(crate) fn coordinate(level: Level, rows: &[&[f32]], what: &Columns<'_>, cent
     let pass = Pass { what, rows, mixed, order: Order::new(Network::new(what.stat, m)) };
     // A single run has no more streams than are read ahead of: its tiles need not leave the first-level cache.
     let tiles = if m <= RUN { 1 } else { (SLAB / size_of::<Wire>() / m).clamp(1, TILES) };
-    super::noted_blocks(rows.len(), m, out, |first, out, notes| {
+    super::noted_blocks(rows.len(), m, out, |first, out, notes, widened| {
         let mut room = Room { wires: vec![Wire::of(0); m * tiles], ..Room::default() };
-        dispatch!(level, simd => pass.block(simd, first, out, notes, &mut room))
+        dispatch!(level, simd => pass.block(simd, first, out, notes, &mut room, widened))
     })
 }
 
 /// What a block of columns is computed from.
 struct Pass<'a> {
     what: &'a Columns<'a>,
-    rows: &'a [&'a [f32]],
+    rows: &'a [Values<'a>],
     mixed: Option<MixedRows<'a>>,
     order: Order,
 }
@@ -83,25 +84,26 @@ struct Room {
 impl Pass<'_> {
     /// The columns `first..` of `out`.
     #[inline(always)]
-    fn block<S: Simd>(&self, simd: S, first: usize, out: &mut [f32], notes: &mut Notes, room: &mut Room) {
+    fn block<S: Simd>(&self, simd: S, first: usize, out: &mut [f32], notes: &mut Notes, room: &mut Room, widened: &mut Widened) {
         let m = self.what.first.values(self.rows.len()).max(1);
         let (whole, rest) = out.split_at_mut(out.len() / LANES * LANES);
         let slab = room.wires.len() / m * LANES;
-        let mut at = first;
+        let (mut at, mut own) = (first, Vec::new());
         for out in whole.chunks_mut(slab) {
-            let rows: Vec<&[f32]> = self.rows.iter().map(|row| &row[at..at + out.len()]).collect();
-            let centre = self.mixed.as_ref().map_or(&[][..], |mixed| &mixed.centre[at..at + out.len()]);
+            let columns = at..at + out.len();
+            let rows = widened.columns(self.rows, columns.clone());
+            let centre = self.mixed.as_ref().map_or(&[][..], |mixed| mixed.centre.slice(columns).f32(&mut own));
             self.slab(simd, &rows, centre, out, notes, room);
             at += out.len();
         }
         if !rest.is_empty() {
             // The last tile is filled with zeros.
-            let pad = |row: &[f32]| {
+            let pad = |row: Values<'_>| {
                 let mut tile = [0.0; LANES];
-                tile[..rest.len()].copy_from_slice(&row[at..at + rest.len()]);
+                row.slice(at..at + rest.len()).copy_to(&mut tile[..rest.len()]);
                 tile
             };
-            let tiles: Vec<[f32; LANES]> = self.rows.iter().map(|row| pad(row)).collect();
+            let tiles: Vec<[f32; LANES]> = self.rows.iter().map(|row| pad(*row)).collect();
             let centre = self.mixed.as_ref().map_or([0.0; LANES], |mixed| pad(mixed.centre));
             self.slab(simd, &tiles.iter().map(|tile| &tile[..]).collect::<Vec<_>>(), &centre, rest, notes, room);
         }
@@ -243,9 +245,9 @@ impl Order {
     }
 
     /// Orders the keys of `width` columns from `first` on.
-    pub(crate) fn columns(&self, level: Level, rows: &[&[f32]], first: usize, width: usize, wires: &mut [Wire]) {
+    pub(crate) fn columns(&self, level: Level, rows: &[Values<'_>], first: usize, width: usize, wires: &mut [Wire]) {
         let mut tiles = vec![[0.0; LANES]; rows.len()];
-        tiles.iter_mut().zip(rows).for_each(|(tile, row)| tile[..width].copy_from_slice(&row[first..first + width]));
+        tiles.iter_mut().zip(rows).for_each(|(tile, row)| row.slice(first..first + width).copy_to(&mut tile[..width]));
         let tiles: Vec<&[f32]> = tiles.iter().map(|tile| &tile[..]).collect();
         dispatch!(level, simd => {
             self.load(simd, &tiles, wires);
@@ -374,11 +376,11 @@ fn load_keys(rows: &[&[f32]], t: usize, wires: &mut [Wire]) {
 pub(super) struct MixedRows<'a> {
     /// For each mixed row the rows that go into it, with their weights.
     pub(super) parts: Vec<Vec<(usize, f64)>>,
-    centre: &'a [f32],
+    centre: Values<'a>,
 }
 
 impl<'a> MixedRows<'a> {
-    pub(super) fn new(mixing: &Mixing, centre: &'a [f32]) -> Self {
+    pub(super) fn new(mixing: &Mixing, centre: Values<'a>) -> Self {
         let parts = |i: usize| mixing.weights(i).iter().copied().enumerate().filter(|(_, w)| *w != 0.0).collect();
         Self { parts: (0..mixing.rows()).map(parts).collect(), centre }
     }
@@ -773,7 +775,8 @@ mod tests {
 
     fn run(level: Level, rows: &[&[f32]], what: &Columns<'_>, centre: &[f32]) -> (Vec<u32>, Vec<bool>, Vec<u64>) {
         let mut out = vec![f32::NAN; rows[0].len()];
-        let notes = coordinate(level, rows, what, centre, &mut out);
+        let rows: Vec<Values> = rows.iter().map(|row| Values::F32(row)).collect();
+        let notes = coordinate(level, &rows, what, Values::F32(centre), &mut out);
         (out.iter().map(|y| y.to_bits()).collect(), notes.bad, notes.outside)
     }
 

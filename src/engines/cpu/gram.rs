@@ -2,6 +2,7 @@
 
 use super::BLOCK;
 use super::coordinate::{LANES, Order, Wire};
+use crate::dtype::Values;
 use crate::engines::keys::{magnitude, value};
 use crate::engines::network::Network;
 use crate::engines::pair_sums::{Running, Sums};
@@ -12,13 +13,13 @@ use rayon::prelude::*;
 #[derive(Clone, Copy)]
 pub(crate) enum About<'a> {
     /// One row of values.
-    Row(&'a [f32]),
+    Row(Values<'a>),
     /// In each column the median of the first so many rows; for an even number the midpoint of the two middle ones.
     Median { voters: usize },
 }
 
 /// Σ_k s_i(x_ik − c_k) · s_j(x_jk − c_k) for all pairs of rows, in each frame of a centre and scales.
-pub(crate) fn gram(rows: &[&[f32]], frames: &[(About<'_>, &[f32])]) -> Sums {
+pub(crate) fn gram(rows: &[Values<'_>], frames: &[(About<'_>, &[f32])]) -> Sums {
     let (m, d) = (rows.len(), rows.first().map_or(0, |r| r.len()));
     let order = |about: About<'_>| match about {
         About::Row(_) => None,
@@ -62,6 +63,7 @@ struct Tile {
     sums: Vec<Products>,
     largest: Vec<u32>,
     wires: Vec<Wire>,
+    room: Vec<f32>,
 }
 
 impl Tile {
@@ -74,10 +76,11 @@ impl Tile {
             sums: vec![Products::default(); sides * (sides + 1) / 2],
             largest: vec![0; m],
             wires: Vec::new(),
+            room: Vec::new(),
         }
     }
 
-    fn load(&mut self, rows: &[&[f32]], about: About<'_>, scales: &[f32], order: Option<&Order>, at: usize, width: usize) {
+    fn load(&mut self, rows: &[Values<'_>], about: About<'_>, scales: &[f32], order: Option<&Order>, at: usize, width: usize) {
         // The centre is the midpoint of two values, often the same.
         let mut centre = [[0.0f32; WIDTH]; 2];
         match (about, order) {
@@ -91,11 +94,12 @@ impl Tile {
                     }
                 }
             }
-            (About::Row(row), _) => centre.iter_mut().for_each(|c| c[..width].copy_from_slice(&row[at..at + width])),
+            (About::Row(row), _) => centre.iter_mut().for_each(|c| row.slice(at..at + width).copy_to(&mut c[..width])),
             (About::Median { .. }, None) => {}
         }
         for i in 0..self.m {
-            let largest = centred(&rows[i][at..at + width], &centre, scales[i], &mut self.rows[i]);
+            let row = rows[i].slice(at..at + width).f32(&mut self.room);
+            let largest = centred(row, &centre, scales[i], &mut self.rows[i]);
             self.largest[i] = self.largest[i].max(largest);
         }
     }

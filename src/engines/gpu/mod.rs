@@ -95,8 +95,9 @@ impl GpuEngine {
     /// Passes over rows in host memory, timed on the device if asked; they stay on the device between the passes of a call if the budget allows.
     pub(crate) fn stream<'a>(&self, rows: &'a Rows<'a>, timed: bool) -> Result<GpuPasses<'a>> {
         self.takes(rows.n())?;
-        let layout = Layout::within(&self.device, rows.n(), rows.d(), self.budget)?;
-        let whole = 4 * (rows.n() as u64) * (rows.d() as u64) + 2 * layout.slab_bytes() <= self.budget;
+        let dtype = rows.dtype();
+        let layout = Layout::within(&self.device, rows.n(), rows.d(), dtype, self.budget)?;
+        let whole = (dtype.size() * rows.n() * rows.d()) as u64 + 2 * layout.slab_bytes(dtype) <= self.budget;
         Ok(GpuPasses::new(self.device.clone(), Source::host(rows, layout, whole), timed))
     }
 
@@ -166,13 +167,36 @@ mod tests {
             let got = pollster::block_on(passes.plain(what, &mut [])).unwrap();
             let clock = pollster::block_on(passes.device_seconds());
             assert_eq!((clock.is_some(), clock.is_none_or(|seconds| seconds > 0.0)), (engine.has_clock(), true));
-            (got, values.iter().fold(0, |all, v| all ^ v.to_bits()))
+            (got, bytemuck::cast_slice(&values).iter().fold(0, |all, v: &u16| all ^ v))
         };
         // No padding, and more than one group. Of a copy the first four values come back.
         let (got, expected) = folded(8, 64 * 321, Plain::Read);
         assert_eq!(got, expected);
         let (got, expected) = folded(1, 4, Plain::Copy);
         assert_eq!(got, expected);
+    }
+
+    /// All bit patterns of a row of odd length.
+    #[test]
+    fn halves_are_widened_exactly() {
+        use crate::dtype::Dtype;
+        use crate::engines::passes::Passes;
+        let engine = open();
+        let bits: Vec<u16> = (0..=u16::MAX).chain([1]).collect();
+        let columns: Vec<usize> = (0..bits.len()).collect();
+        for dtype in [Dtype::F16, Dtype::Bf16] {
+            let values = dtype.values(bytemuck::cast_slice(&bits));
+            let words = [values.words(), values.words()];
+            let resident = pollster::block_on(engine.load(&Rows::of_words(&words, bits.len(), dtype))).unwrap();
+            let got = pollster::block_on(engine.resident(&resident, false).unwrap().sample(&[0, 1], &columns)).unwrap();
+            for (k, got) in got.iter().enumerate() {
+                let want = values.at(k % bits.len());
+                assert!(
+                    got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                    "{dtype} {k:x}: {got:e}, expected {want:e}"
+                );
+            }
+        }
     }
 
     /// Once every size was seen, calls make no buffer, alone or together.

@@ -184,7 +184,9 @@ impl Readers<'_> {
             return Err(format!("{taken} bytes taken for a file of {}", file.len()));
         }
         let bits = |data: Data| {
-            data.rows().map(|rows| (rows.n(), rows.d(), rows.iter().flatten().map(|v| v.to_bits()).collect::<Vec<_>>()))
+            data.rows().map(|rows| {
+                (rows.n(), rows.d(), rows.iter().flat_map(|row| row.into_owned()).map(f32::to_bits).collect::<Vec<_>>())
+            })
         };
         let matrix = matrix.expect("measured").and_then(bits);
         let list = list.expect("measured").map(|list| list.into_iter().map(f64::to_bits).collect::<Vec<_>>());
