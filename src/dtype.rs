@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use half::slice::HalfFloatSliceExt;
+use half::vec::HalfFloatVecExt;
 use half::{bf16, f16};
 use std::borrow::Cow;
 use std::fmt;
@@ -28,6 +29,15 @@ impl Dtype {
         match self {
             Dtype::F32 => 4,
             Dtype::F16 | Dtype::Bf16 => 2,
+        }
+    }
+
+    /// Values rounded to this type, in [words](Values::words).
+    pub(crate) fn rounded(self, values: &[f32]) -> Vec<u32> {
+        match self {
+            Dtype::F32 => Values::F32(values).words(),
+            Dtype::F16 => Values::F16(&Vec::from_f32_slice(values)).words(),
+            Dtype::Bf16 => Values::Bf16(&Vec::from_f32_slice(values)).words(),
         }
     }
 
@@ -65,24 +75,29 @@ impl FromStr for Dtype {
 pub trait Element: sealed::Element {}
 
 mod sealed {
-    pub trait Element: Copy + 'static {
+    pub trait Element: Copy + Send + Sync + 'static {
         fn values(slice: &[Self]) -> super::Values<'_>;
+        /// The nearest value.
+        fn rounded(value: f32) -> Self;
     }
 }
 
 macro_rules! element {
-    ($type:ty, $variant:ident) => {
+    ($type:ty, $variant:ident, $rounded:expr) => {
         impl Element for $type {}
         impl sealed::Element for $type {
             fn values(slice: &[Self]) -> Values<'_> {
                 Values::$variant(slice)
             }
+            fn rounded(value: f32) -> Self {
+                $rounded(value)
+            }
         }
     };
 }
-element!(f32, F32);
-element!(f16, F16);
-element!(bf16, Bf16);
+element!(f32, F32, std::convert::identity);
+element!(f16, F16, f16::from_f32);
+element!(bf16, Bf16, bf16::from_f32);
 
 /// Some values of a row.
 #[derive(Debug, Clone, Copy)]
@@ -140,9 +155,7 @@ impl<'a> Values<'a> {
         match self {
             Values::F32(values) => out.copy_from_slice(values),
             Values::F16(values) => values.convert_to_f32_slice(out),
-            Values::Bf16(values) => {
-                out.iter_mut().zip(values).for_each(|(y, x)| *y = f32::from_bits(u32::from(x.to_bits()) << 16));
-            }
+            Values::Bf16(values) => values.convert_to_f32_slice(out),
         }
     }
 

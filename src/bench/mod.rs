@@ -11,7 +11,7 @@ pub mod figure;
 
 pub use check::check;
 
-use crate::dtype::Dtype;
+use crate::dtype::{Dtype, Element};
 use crate::engine::{Engine, Kind};
 use crate::engines::cpu::CpuRows;
 #[cfg(feature = "gpu")]
@@ -39,14 +39,14 @@ const ENOUGH: f64 = 6.0;
 ///
 /// # Errors
 /// [`Error::Shape`] when there is no memory for them.
-pub fn data(n: usize, d: usize, seed: u64) -> Result<Vec<f32>> {
+pub fn data<T: Element>(n: usize, d: usize, seed: u64) -> Result<Vec<T>> {
     let no_room = |_| Error::Shape { got: 0, n, d };
     let mut values = Vec::new();
     values.try_reserve_exact(n.saturating_mul(d)).map_err(no_room)?;
-    values.resize(n * d, 0.0);
+    values.resize(n * d, T::rounded(0.0));
     values.par_chunks_mut(d.max(1)).enumerate().for_each(|(i, row)| {
         let mut random = fastrand::Rng::with_seed(seed.wrapping_add(i as u64));
-        row.fill_with(|| random.f32() - 0.5);
+        row.fill_with(|| T::rounded(random.f32() - 0.5));
     });
     Ok(values)
 }
@@ -487,7 +487,7 @@ mod tests {
     #[test]
     fn every_work_is_measured_against_what_it_moves() {
         let (n, f, d) = (15, 3, 9000);
-        let values = data(n, d, 1).unwrap();
+        let values: Vec<f32> = data(n, d, 1).unwrap();
         assert!(values == data(n, d, 1).unwrap() && values != data(n, d, 2).unwrap());
         let rows = Rows::from_slice(&values, n, d).unwrap();
         let mut bench = Bench::new(&Engine::cpu(), &rows, f).unwrap();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 trait Half: Element + Into<f32> {
     const DTYPE: Dtype;
     fn of_bits(bits: u16) -> Self;
-    fn rounded(value: f32) -> Self;
+    fn nearest(value: f32) -> Self;
 }
 
 impl Half for f16 {
@@ -18,7 +18,7 @@ impl Half for f16 {
     fn of_bits(bits: u16) -> Self {
         Self::from_bits(bits)
     }
-    fn rounded(value: f32) -> Self {
+    fn nearest(value: f32) -> Self {
         Self::from_f32(value)
     }
 }
@@ -28,7 +28,7 @@ impl Half for bf16 {
     fn of_bits(bits: u16) -> Self {
         Self::from_bits(bits)
     }
-    fn rounded(value: f32) -> Self {
+    fn nearest(value: f32) -> Self {
         Self::from_f32(value)
     }
 }
@@ -39,15 +39,15 @@ fn values<H: Half>(n: usize, d: usize, hostile: bool) -> Vec<H> {
     let mut random = fastrand::Rng::with_seed((n * d) as u64);
     let mut value = |i: usize| match random.u32(..8) {
         _ if hostile && i + 1 == n => H::of_bits(random.u16(..)),
-        0 => H::rounded(random.i32(-2..3) as f32),
-        1 => H::rounded(if random.bool() { 0.0 } else { -0.0 }),
+        0 => H::nearest(random.i32(-2..3) as f32),
+        1 => H::nearest(if random.bool() { 0.0 } else { -0.0 }),
         2 => H::of_bits(random.u16(..) & 0x807f),
-        _ => H::rounded(random.f32() - 0.5),
+        _ => H::nearest(random.f32() - 0.5),
     };
     let mut values: Vec<H> = (0..n * d).map(|at| value(at / d)).collect();
     if hostile {
-        values[n * d - 1] = H::rounded(f32::NAN);
-        values[(n - 1) * d] = H::rounded(f32::NEG_INFINITY);
+        values[n * d - 1] = H::nearest(f32::NAN);
+        values[(n - 1) * d] = H::nearest(f32::NEG_INFINITY);
     }
     values
 }

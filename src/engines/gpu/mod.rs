@@ -160,7 +160,7 @@ mod tests {
         use crate::engines::passes::{Passes, Plain};
         let engine = open();
         let folded = |n: usize, d: usize, what| {
-            let values = crate::bench::data(n, d, 5).unwrap();
+            let values: Vec<f32> = crate::bench::data(n, d, 5).unwrap();
             let rows = Rows::from_slice(&values, n, d).unwrap();
             let resident = pollster::block_on(engine.load(&rows)).unwrap();
             let mut passes = engine.resident(&resident, true).unwrap();
@@ -231,7 +231,7 @@ mod tests {
         let device = gpu.device.clone();
         let engine = Engine::from(Kind::Gpu(gpu));
         for (n, d) in [(8, 100_000), (25, 330_000), (60, 20_000), (5, 1_600_000)] {
-            let values = crate::bench::data(n, d, 1).unwrap();
+            let values: Vec<f32> = crate::bench::data(n, d, 1).unwrap();
             let rows = Rows::from_slice(&values, n, d).unwrap();
             for spec in ["median", "nnm+trimmed_mean", "krum", "average"] {
                 engine.aggregate_blocking(spec.parse::<Spec>().unwrap().rule(), &rows, 1).unwrap();
