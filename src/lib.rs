@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[macro_use]
+mod simd;
+
 pub mod attacks;
 pub mod bench;
 pub mod certify;

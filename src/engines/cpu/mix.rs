@@ -12,6 +12,9 @@ use rayon::prelude::*;
 /// Rows that are added together: few streams at a time are read ahead of, and their sums are loaded and stored once.
 const TOGETHER: usize = 8;
 
+/// Columns that are added at a time: rows of halves, widened, stay in the first-level cache.
+const PIECE: usize = 512;
+
 /// y = c + Σ w_i (x_i − c) into `out`, c the origin where there is no centre; the matrix indices of rows with NaN or infinite values.
 pub(crate) fn mix(level: Level, terms: &[(Values<'_>, Term)], centre: Option<Values<'_>>, out: &mut [f32]) -> Vec<usize> {
     let notes = super::noted_blocks(terms.len(), 0, out, |first, out, notes, room| {
@@ -22,7 +25,10 @@ pub(crate) fn mix(level: Level, terms: &[(Values<'_>, Term)], centre: Option<Val
         let mut any = false;
         dispatch!(level, simd => {
             for terms in terms.chunks(TOGETHER) {
-                any |= accumulate(simd, terms, first, centre, room, &mut sums);
+                for at in (0..centre.len()).step_by(PIECE) {
+                    let piece = at..centre.len().min(at + PIECE);
+                    any |= accumulate(simd, terms, first + at, &centre[piece.clone()], room, &mut sums[piece]);
+                }
             }
             finish(centre, &sums, out);
         });
@@ -44,14 +50,13 @@ fn accumulate<S: Simd>(
     at: usize,
     centre: &[f32],
     room: &mut Widened,
-    sums: &mut [f64; BLOCK],
+    sums: &mut [f64],
 ) -> bool {
     let width = centre.len();
     let whole = width / S::f32s::LEN * S::f32s::LEN;
     let mut rows: [(&[f32], f64); TOGETHER] = [(&[], 0.0); TOGETHER];
-    let values: Vec<Values> = terms.iter().map(|(values, _)| *values).collect();
-    for ((row, values), (_, term)) in rows.iter_mut().zip(room.columns(&values, at..at + width)).zip(terms) {
-        *row = (values, term.exact);
+    for ((row, (values, term)), room) in rows.iter_mut().zip(terms).zip(room.rooms(TOGETHER)) {
+        *row = (values.slice(at..at + width).f32(room), term.exact);
     }
     macro_rules! of_rows {
         ($($n:literal)*) => {
@@ -73,7 +78,7 @@ fn accumulate<S: Simd>(
 
 /// The same of N rows and whole vectors.
 #[inline(always)]
-fn of_rows<S: Simd, const N: usize>(simd: S, rows: &[(&[f32], f64); TOGETHER], centre: &[f32], sums: &mut [f64; BLOCK]) -> bool {
+fn of_rows<S: Simd, const N: usize>(simd: S, rows: &[(&[f32], f64); TOGETHER], centre: &[f32], sums: &mut [f64]) -> bool {
     let (width, half) = (S::f32s::LEN, S::f64s::LEN);
     let mut largest = S::i32s::splat(simd, 0);
     for at in (0..centre.len()).step_by(width) {

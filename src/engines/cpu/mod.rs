@@ -4,14 +4,6 @@
 //! Each kernel is compiled for several widths of vectors, and chosen at run time: those that must stay in registers are written in
 //! vectors of any width (`fearless_simd`), plain loops are left to the compiler ([`simd!`]).
 
-/// Compiles a function for AVX-512, for AVX2 with FMA, and portably; the machine's best is chosen at run time.
-macro_rules! simd {
-    ($function:item) => {
-        #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+fma", "x86_64+avx2+fma"))]
-        $function
-    };
-}
-
 pub(crate) mod coordinate;
 pub(crate) mod deviations;
 pub(crate) mod gram;
@@ -223,10 +215,15 @@ fn levels() -> Vec<Level> {
 pub(crate) struct Widened(Vec<Vec<f32>>);
 
 impl Widened {
+    /// Room for so many rows.
+    fn rooms(&mut self, rows: usize) -> &mut [Vec<f32>] {
+        self.0.resize_with(self.0.len().max(rows), Vec::new);
+        &mut self.0
+    }
+
     /// Some columns of the rows as f32: where they lie, or widened.
     fn columns<'a>(&'a mut self, rows: &[Values<'a>], columns: Range<usize>) -> Vec<&'a [f32]> {
-        self.0.resize_with(self.0.len().max(rows.len()), Vec::new);
-        rows.iter().zip(&mut self.0).map(|(row, room)| row.slice(columns.clone()).f32(room)).collect()
+        rows.iter().zip(self.rooms(rows.len())).map(|(row, room)| row.slice(columns.clone()).f32(room)).collect()
     }
 }
 
