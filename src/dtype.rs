@@ -146,7 +146,11 @@ impl<'a> Values<'a> {
 
     /// Value k.
     pub(crate) fn at(self, k: usize) -> f32 {
-        each!(self, values => f32::from(values[k]))
+        match self {
+            Values::F32(values) => values[k],
+            Values::F16(values) => values[k].to_f32(),
+            Values::Bf16(values) => values[k].to_f32(),
+        }
     }
 
     /// All of them, into a slice of the same length.
@@ -206,9 +210,9 @@ simd! {
             let size = i32::from(x.to_bits() & 0x7fff);
             let bits = match size {
                 // A denormal half is size · 2⁻²⁴, in f32 a normal number.
-                ..0x0400 => (size as f32 * 2f32.powi(-24)).to_bits(),
+                0..0x0400 => (size as f32 * 2f32.powi(-24)).to_bits(),
                 // The exponent's bias is 127, not 15.
-                ..0x7c00 => (size as u32 + (112 << 10)) << 13,
+                0x0400..0x7c00 => (size as u32 + (112 << 10)) << 13,
                 // The greatest exponent stays the greatest; a NaN is made quiet.
                 _ => (size as u32 + (224 << 10)) << 13 | u32::from(size > 0x7c00) << 22,
             };

@@ -204,7 +204,7 @@ fn halves_are_read_as_they_are() {
     let shape = format!("({N}, {D})");
     let folder = Folder::new()
         .with("f16.npy", &npy("<f2", &shape, &data))
-        .with("odd.npy", &file(1, &(header("<f2", &shape) + " "), &data))
+        .with("odd.npy", &file(1, &header("<f2", &shape), &data))
         .with("f16.safetensors", &tensor("m", safetensors::Dtype::F16, &[N, D], &data))
         .with("bf16.safetensors", &tensor("m", safetensors::Dtype::BF16, &[N, D], &data))
         .with("f16-wide.npy", &wide(|v| resam::f16::from_bits(v).to_f32()))

@@ -2,7 +2,7 @@
 //! such runs over tiles of columns that stay in the first-level cache.
 
 use super::{Notes, Widened};
-use crate::dtype::Values;
+use crate::dtype::{Dtype, Values};
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::{EXPONENT, key, magnitude, value};
 use crate::engines::network::{Network, RUN, sort};
@@ -54,8 +54,10 @@ pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, 
         First::Rows | First::Counted(_) => None,
     };
     let pass = Pass { what, rows, mixed, order: Order::new(Network::new(what.stat, m)) };
+    // Halves are widened beside the keys, and read anew from the first-level cache.
+    let most = if rows.iter().all(|row| row.dtype() == Dtype::F32) { TILES } else { TILES / 4 };
     // A single run has no more streams than are read ahead of: its tiles need not leave the first-level cache.
-    let tiles = if m <= RUN { 1 } else { (SLAB / size_of::<Wire>() / m).clamp(1, TILES) };
+    let tiles = if m <= RUN { 1 } else { (SLAB / size_of::<Wire>() / m).clamp(1, most) };
     super::noted_blocks(rows.len(), m, out, |first, out, notes, widened| {
         let mut room = Room { wires: vec![Wire::of(0); m * tiles], ..Room::default() };
         dispatch!(level, simd => pass.block(simd, first, out, notes, &mut room, widened))
