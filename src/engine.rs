@@ -306,7 +306,7 @@ impl Engine {
         pollster::block_on(self.aggregate_many(rule, inputs, f))
     }
 
-    /// Compiles what `rule` needs for n workers, so that the first call does not wait for it; with
+    /// Compiles what `rule` needs for n workers with rows of f32, so that the first call does not wait for it; with
     /// [`GpuOptions::pipeline_cache`] it is kept for later processes as well. Aggregates a small made-up matrix, because drivers put off
     /// compiling until a kernel runs.
     ///
