@@ -70,7 +70,7 @@ impl FromStr for Dtype {
     }
 }
 
-/// A type that the values of a matrix may have: f32, [`f16`] or [`bf16`].
+/// A type that the values of a matrix may have: f32, [`f16`](struct@f16) or [`bf16`].
 pub trait Element: sealed::Element {}
 
 mod sealed {
