@@ -13,7 +13,7 @@ fn aggregate(c: &mut Criterion) {
     let other = Engine::open_blocking(&named).expect("the device of RESAM_BENCH_DEVICE");
     let engines = if other.name().starts_with("cpu") { vec![Engine::cpu()] } else { vec![Engine::cpu(), other] };
     for (n, f, d) in [(15, 3, 1_000_000), (25, 5, 1_000_000), (51, 10, 400_000)] {
-        let values = bench::data(n, d, 1).expect("room for n × d values");
+        let values: Vec<f32> = bench::data(n, d, 1).expect("room for n × d values");
         let rows = Rows::from_slice(&values, n, d).expect("n × d values");
         let mut group = c.benchmark_group(format!("n={n} f={f} d={d}"));
         group.sample_size(10).throughput(Throughput::Bytes(4 * (n * d) as u64));

@@ -1,4 +1,4 @@
-// Copies a slab: what a kernel that reads and writes all of the data is measured against. One invocation for a vector of four values.
+// Copies a slab: what a kernel that reads and writes all of the data is measured against. One invocation for a vector of four words.
 //
 // x        bits of the slab, padding included
 // y        the copy

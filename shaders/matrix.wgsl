@@ -1,9 +1,10 @@
 // Part of every kernel: a slab of columns of the matrix, the rows that take part, and the order of values by their bits.
 //
-// x        bits of f32 values, row-major: row r, column k of the slab at x[r * params.stride + k]. Bits, not floats:
+// x        bits of the values, row-major: row r, column k of the slab is value r * params.stride + k. What bits a value has as f32 is
+//          for `x_at` to say, which stands in matrix_f32, matrix_f16 or matrix_bf16. Bits, not floats:
 //          WGSL lets a compiler assume that floats are neither NaN nor infinite, so hostile values are classified and ordered
 //          as integers before any float operation sees them.
-// given    bits of one more row, that is not in the matrix
+// given    bits of one more row, that is not in the matrix, in f32
 // rows     the rows that take part, in order; virtual ones may be among them
 // params   sizes, the same for all invocations
 
@@ -74,7 +75,7 @@ fn value(k: i32) -> f32 {
 
 fn bits_at(row: u32, column: u32) -> u32 {
     if row < GIVEN {
-        return x[row * params.stride + column];
+        return x_at(row * params.stride + column);
     }
     return select(0u, given[column], row == GIVEN);
 }

@@ -1,5 +1,5 @@
 // Reads a slab and does nothing else with it: what a kernel that looks at all of the data is measured against. folded[g] = exclusive
-// or of the values of group g, so that no compiler can leave out a read. One group for 8192 vectors of four values; neighbours
+// or of the words of group g, so that no compiler can leave out a read. One group for 8192 vectors of four words; neighbours
 // read neighbouring vectors.
 //
 // x        bits of the slab, padding included

@@ -240,13 +240,13 @@ impl Engine {
             (Kind::Cpu(cpu), Input::Rows(rows)) => {
                 execute(&mut CpuRows::new(cpu, rows), rule, f, &self.options, absent, self.name(), out).await
             }
-            (Kind::Cpu(cpu), Input::Matrix(Matrix { store: Store::Host { rows, d } })) => {
-                let rows = Rows::of_vecs(rows, *d);
+            (Kind::Cpu(cpu), Input::Matrix(Matrix { store: Store::Host { rows, d, dtype } })) => {
+                let rows = Rows::of_words(rows, *d, *dtype);
                 execute(&mut CpuRows::new(cpu, &rows), rule, f, &self.options, absent, self.name(), out).await
             }
             (Kind::Reference, Input::Rows(rows)) => self.refer(rule, rows, f, absent, out),
-            (Kind::Reference, Input::Matrix(Matrix { store: Store::Host { rows, d } })) => {
-                self.refer(rule, &Rows::of_vecs(rows, *d), f, absent, out)
+            (Kind::Reference, Input::Matrix(Matrix { store: Store::Host { rows, d, dtype } })) => {
+                self.refer(rule, &Rows::of_words(rows, *d, *dtype), f, absent, out)
             }
             #[cfg(feature = "gpu")]
             (_, Input::Matrix(_)) => Err(self.elsewhere()),
@@ -306,7 +306,7 @@ impl Engine {
         pollster::block_on(self.aggregate_many(rule, inputs, f))
     }
 
-    /// Compiles what `rule` needs for n workers, so that the first call does not wait for it; with
+    /// Compiles what `rule` needs for n workers with rows of f32, so that the first call does not wait for it; with
     /// [`GpuOptions::pipeline_cache`] it is kept for later processes as well. Aggregates a small made-up matrix, because drivers put off
     /// compiling until a kernel runs.
     ///

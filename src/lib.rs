@@ -1,9 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+#[macro_use]
+mod simd;
+
 pub mod attacks;
 pub mod bench;
 pub mod certify;
 mod chain;
+mod dtype;
 mod engine;
 mod engines;
 mod error;
@@ -26,12 +30,14 @@ mod spec;
 pub mod train;
 
 pub use chain::{Chain, Stage};
+pub use dtype::{Dtype, Element};
 pub use engine::{Engine, TOGETHER};
 pub use engines::cpu::CpuOptions;
 pub use engines::execute::Options;
 #[cfg(feature = "gpu")]
 pub use engines::gpu::{AdapterInfo, GpuOptions, adapters};
 pub use error::{Error, Result};
+pub use half::{bf16, f16};
 pub use matrix::{Input, Matrix};
 pub use momentum::{DistributedMomentum, Snapshot};
 pub use report::{Aggregate, Report};

@@ -1,10 +1,11 @@
 //! n × d values kept where an engine reads them fastest.
 
+use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::rows::Rows;
 
 /// n rows of d coordinates held by an engine: on the GPU for the GPU engine, in host memory for the others. An aggregate of
-/// it uploads nothing. Made by [`Engine::load`](crate::Engine::load).
+/// it uploads nothing. Halves stay halves. Made by [`Engine::load`](crate::Engine::load).
 #[derive(Debug)]
 pub struct Matrix {
     pub(crate) store: Store,
@@ -12,17 +13,17 @@ pub struct Matrix {
 
 #[derive(Debug)]
 pub(crate) enum Store {
-    Host {
-        rows: Vec<Vec<f32>>,
-        d: usize,
-    },
+    /// Rows in words of 32 bits, halves two to a word.
+    Host { rows: Vec<Vec<u32>>, d: usize, dtype: Dtype },
     #[cfg(feature = "gpu")]
     Gpu(crate::engines::gpu::Resident),
 }
 
 impl Matrix {
     pub(crate) fn host(rows: &Rows) -> Self {
-        Self { store: Store::Host { rows: rows.iter().map(<[f32]>::to_vec).collect(), d: rows.d() } }
+        Self {
+            store: Store::Host { rows: rows.values().iter().map(|row| row.words()).collect(), d: rows.d(), dtype: rows.dtype() },
+        }
     }
 
     /// Number of rows (workers).
@@ -43,13 +44,13 @@ impl Matrix {
         }
     }
 
-    /// A copy of the values, row after row.
+    /// A copy of the values as f32, row after row.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) when the device is lost.
     pub async fn read(&self) -> Result<Vec<f32>> {
         match &self.store {
-            Store::Host { rows, .. } => Ok(rows.concat()),
+            Store::Host { rows, d, dtype } => Ok(Rows::of_words(rows, *d, *dtype).iter().collect::<Vec<_>>().concat()),
             #[cfg(feature = "gpu")]
             Store::Gpu(resident) => resident.read().await,
         }

@@ -9,7 +9,7 @@ use crate::report::Aggregate;
 use crate::rows::Rows;
 use crate::rules::{NonFinite, Rule};
 
-/// The momentums of n workers: M ← βM + (1−β)G, starting from zero. RESAM's first operator; the second is a resilient rule
+/// The momentums of n workers: M ← βM + (1−β)G, starting from zero; in f32, whatever the type of the gradients. RESAM's first operator; the second is a resilient rule
 /// applied to M, never to G.
 ///
 /// A gradient row with NaN or infinite values leaves that worker's momentum unchanged; the worker is absent in that step.
@@ -70,7 +70,7 @@ impl DistributedMomentum {
             return Err(Error::parameter("momentum", "beta", beta, "at least 0 and below 1"));
         }
         let rows = Rows::from_slice(momentums, *n, *d)?;
-        if let Some(i) = rows.iter().position(|row| !finite(row)) {
+        if let Some(i) = rows.values().iter().position(|row| !finite(*row)) {
             return Err(Error::Momentum(format!("row {i} of the snapshot holds NaN or infinite values")));
         }
         Ok(Self { engine: engine.clone(), matrix: engine.load(&rows).await?, beta: *beta, steps: *steps })
@@ -141,7 +141,7 @@ impl DistributedMomentum {
     pub fn reset(&mut self, worker: usize) -> Result<()> {
         self.known(worker)?;
         match &mut self.matrix.store {
-            Store::Host { rows, .. } => rows[worker].fill(0.0),
+            Store::Host { rows, .. } => rows[worker].fill(0),
             #[cfg(feature = "gpu")]
             Store::Gpu(resident) => resident.zero(worker)?,
         }
@@ -155,7 +155,7 @@ impl DistributedMomentum {
     pub fn add_worker(&mut self) -> Result<usize> {
         let worker = self.n();
         match &mut self.matrix.store {
-            Store::Host { rows, d } => rows.push(vec![0.0; *d]),
+            Store::Host { rows, d, .. } => rows.push(vec![0; *d]),
             #[cfg(feature = "gpu")]
             Store::Gpu(resident) => {
                 let rows: Vec<Option<usize>> = (0..worker).map(Some).chain([None]).collect();
@@ -207,7 +207,7 @@ impl DistributedMomentum {
             let got = format!("{} x {}", gradients.n(), gradients.d());
             return Err(Error::Momentum(format!("gradients of {got} for a state of n x d = {n} x {d}")));
         }
-        Ok((0..n).filter(|&i| !finite(gradients.row(i))).collect())
+        Ok((0..n).filter(|&i| !finite(gradients.values()[i])).collect())
     }
 
     async fn update(&mut self, gradients: &Rows<'_>, absent: &[usize]) -> Result<()> {
@@ -215,9 +215,10 @@ impl DistributedMomentum {
         match &mut self.matrix.store {
             Store::Host { rows, .. } => {
                 for &i in &present {
+                    let momentum = bytemuck::cast_slice_mut(&mut rows[i]);
                     match &self.engine.kind {
-                        Kind::Reference => reference::step(&mut rows[i], gradients.row(i), self.beta),
-                        Kind::Cpu(cpu) => cpu.on_threads(|| step(&mut rows[i], gradients.row(i), self.beta)),
+                        Kind::Reference => reference::step(momentum, &gradients.row(i), self.beta),
+                        Kind::Cpu(cpu) => cpu.on_threads(|| step(momentum, gradients.values()[i], self.beta)),
                         #[cfg(feature = "gpu")]
                         Kind::Gpu(_) => unreachable!("a GPU engine keeps its momentums on the device"),
                     }

@@ -197,6 +197,37 @@ fn f64_is_rounded_once_to_the_nearest_f32() {
 }
 
 #[test]
+fn halves_are_read_as_they_are() {
+    let values: Vec<u16> = momentums().iter().map(|v| resam::f16::from_f32(*v).to_bits()).collect();
+    let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let wide = |widened: fn(u16) -> f32| matrix(&values.iter().map(|v| widened(*v)).collect::<Vec<_>>(), N);
+    let shape = format!("({N}, {D})");
+    let folder = Folder::new()
+        .with("f16.npy", &npy("<f2", &shape, &data))
+        .with("odd.npy", &file(1, &header("<f2", &shape), &data))
+        .with("f16.safetensors", &tensor("m", safetensors::Dtype::F16, &[N, D], &data))
+        .with("bf16.safetensors", &tensor("m", safetensors::Dtype::BF16, &[N, D], &data))
+        .with("f16-wide.npy", &wide(|v| resam::f16::from_bits(v).to_f32()))
+        .with("bf16-wide.npy", &wide(|v| resam::bf16::from_bits(v).to_f32()));
+    let aggregate = |name: &str| {
+        folder.succeeds(&format!("aggregate {name} --rule multi_krum -f {F} --device cpu -o {name}.out --report out.json"));
+        let report: Value = serde_json::from_slice(&fs::read(folder.path("out.json")).unwrap()).unwrap();
+        (folder.values(&format!("{name}.out")), report["bytes_read"].as_u64().unwrap())
+    };
+    for (name, wide, share) in [
+        ("f16.npy", "f16-wide.npy", 2),
+        ("f16.safetensors", "f16-wide.npy", 2),
+        ("bf16.safetensors", "bf16-wide.npy", 2),
+        // Its values lie at odd addresses: they are widened as they are read.
+        ("odd.npy", "f16-wide.npy", 1),
+    ] {
+        let ((got, read), (want, bytes)) = (aggregate(name), aggregate(wide));
+        assert!(got.iter().map(|v| v.to_bits()).eq(want.iter().map(|v| v.to_bits())), "{name}");
+        assert_eq!(share * read, bytes, "{name}");
+    }
+}
+
+#[test]
 fn every_form_of_a_file_gives_the_same() {
     let values = momentums();
     let (data, wide) = (bytes32(&values), bytes64(&values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>()));
@@ -267,7 +298,7 @@ fn bad_files_are_refused() {
         ("Fortran order", "npy", file(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (4, 2)}", &data), "Fortran"),
         ("code", "npy", file(1, "__import__('os').system('touch out.npy')", &data), "malformed"),
         ("not text", "npy", claim(1, &[40, 0]).iter().map(|b| if *b == b' ' { 0xff } else { *b }).collect(), "no text"),
-        ("a line break", "npy", npy("<f\n4", "(4, 2)", &data), "not '<f4'"),
+        ("a line break", "npy", npy("<f\n4", "(4, 2)", &data), "not '<f2' (f16), '<f4'"),
         ("wrong way round", "npy", npy("<f4", "(100000, 1)", &[0; 400_000]), "wrong way round"),
         ("empty", "safetensors", vec![], "header too small"),
         ("cut", "safetensors", tensor_file[..tensor_file.len() - 1].to_vec(), "no sound .safetensors file"),
@@ -275,7 +306,7 @@ fn bad_files_are_refused() {
         ("header past the end", "safetensors", with_length(5000), "no sound .safetensors file"),
         ("no tensor", "safetensors", tensors(&[], f32s, &[4, 2], &data), "0 tensors"),
         ("two tensors", "safetensors", tensors(&["a", "b"], f32s, &[4, 2], &data), "2 tensors, not one: a b"),
-        ("integers", "safetensors", tensor("m", safetensors::Dtype::I32, &[4, 2], &data), "not F32 or F64"),
+        ("integers", "safetensors", tensor("m", safetensors::Dtype::I32, &[4, 2], &data), "not F16, BF16, F32 or F64"),
         ("one dimension", "safetensors", tensor("m", f32s, &[8], &data), "1 dimensions, not 2"),
     ];
     for (name, extension, content, part) in cases {

@@ -1,6 +1,7 @@
 //! Nothing that computes something else is worth a measurement.
 
 use super::data;
+use crate::dtype::Dtype;
 use crate::engine::Engine;
 use crate::engines::execute::Options;
 use crate::error::{Error, Result};
@@ -25,20 +26,21 @@ const SUBSETS: u128 = 500;
 /// Rules whose definitions enumerate subsets of rows.
 const ENUMERATING: [&str; 3] = ["mda", "mva", "smea"];
 
-/// Holds a rule's aggregate of a small seeded matrix of n rows against its literal definition in f64. Definitions that enumerate subsets
+/// Holds a rule's aggregate of a small seeded matrix of n rows of that type against its literal definition in f64. Definitions that enumerate subsets
 /// of rows are asked for a smaller f.
 ///
 /// # Errors
 /// [`Error::Disagrees`]; what [`Engine::aggregate`] refuses.
-pub fn check(engine: &Engine, rule: &dyn Rule, n: usize, f: usize, seed: u64) -> Result<()> {
+pub fn check(engine: &Engine, rule: &dyn Rule, (n, f): (usize, usize), dtype: Dtype, seed: u64) -> Result<()> {
     let engine = engine.clone().with_options(Options { sample: SAMPLE, ..engine.options() });
     let spec = rule.spec();
     let last = spec.rsplit('+').next().and_then(|stage| stage.split(':').next()).unwrap_or_default();
     let f = if ENUMERATING.contains(&last) { (0..=f).rev().find(|&f| subsets(n, f) <= SUBSETS).unwrap_or(0) } else { f };
-    let mut values = data(n, COLUMNS, seed)?;
+    let mut values: Vec<f32> = data(n, COLUMNS, seed)?;
     // Rows of different size: among like rows two sets of neighbours may be equally good for every column at once.
     values.chunks_mut(COLUMNS).enumerate().for_each(|(i, row)| row.iter_mut().for_each(|v| *v *= 1.0 + i as f32 / n as f32));
-    let rows = Rows::from_slice(&values, n, COLUMNS)?;
+    let words: Vec<Vec<u32>> = values.chunks(COLUMNS).map(|row| dtype.rounded(row)).collect();
+    let rows = Rows::of_words(&words, COLUMNS, dtype);
     let got = engine.aggregate_blocking(rule, &rows, f)?.values;
     let expected = Engine::reference_f64(rule, &rows, f)?;
     let largest = expected.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
@@ -89,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_planted_fault_is_noticed() {
-        let error = check(&Engine::cpu(), &Faulty, 15, 3, 1).unwrap_err();
+        let error = check(&Engine::cpu(), &Faulty, (15, 3), Dtype::F32, 1).unwrap_err();
         assert!(matches!(&error, Error::Disagrees { got, expected, .. } if got != expected), "{error}");
         let text = error.to_string();
         assert!(text.contains("trimmed_mean on cpu") && text.contains("by definition"), "{text}");
@@ -98,7 +100,9 @@ mod tests {
     #[test]
     fn every_rule_is_what_its_definition_says() {
         for rule in crate::bench::rules() {
-            check(&Engine::cpu(), &*rule, 15, 3, 1).unwrap();
+            for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+                check(&Engine::cpu(), &*rule, (15, 3), dtype, 1).unwrap();
+            }
         }
     }
 

@@ -11,6 +11,7 @@ pub mod figure;
 
 pub use check::check;
 
+use crate::dtype::{Dtype, Element};
 use crate::engine::{Engine, Kind};
 use crate::engines::cpu::CpuRows;
 #[cfg(feature = "gpu")]
@@ -38,14 +39,14 @@ const ENOUGH: f64 = 6.0;
 ///
 /// # Errors
 /// [`Error::Shape`] when there is no memory for them.
-pub fn data(n: usize, d: usize, seed: u64) -> Result<Vec<f32>> {
+pub fn data<T: Element>(n: usize, d: usize, seed: u64) -> Result<Vec<T>> {
     let no_room = |_| Error::Shape { got: 0, n, d };
     let mut values = Vec::new();
     values.try_reserve_exact(n.saturating_mul(d)).map_err(no_room)?;
-    values.resize(n * d, 0.0);
+    values.resize(n * d, T::rounded(0.0));
     values.par_chunks_mut(d.max(1)).enumerate().for_each(|(i, row)| {
         let mut random = fastrand::Rng::with_seed(seed.wrapping_add(i as u64));
-        row.fill_with(|| random.f32() - 0.5);
+        row.fill_with(|| T::rounded(random.f32() - 0.5));
     });
     Ok(values)
 }
@@ -216,6 +217,8 @@ pub struct Measurement {
     pub f: usize,
     /// Coordinates.
     pub d: usize,
+    /// Type of the values.
+    pub dtype: Dtype,
     /// Aggregates, or passes of a kernel, in one repetition.
     pub calls: usize,
     /// Repetitions made.
@@ -255,7 +258,7 @@ pub struct Bench<'a> {
     held: Option<Matrix>,
     momentum: Option<DistributedMomentum>,
     out: Vec<f32>,
-    room: Vec<f32>,
+    room: Vec<u16>,
 }
 
 impl<'a> Bench<'a> {
@@ -284,6 +287,11 @@ impl<'a> Bench<'a> {
     /// The Byzantine bound of what is measured from now on.
     pub fn set_f(&mut self, f: usize) {
         self.f = f;
+    }
+
+    /// Bytes of the matrix.
+    fn bytes(&self) -> usize {
+        self.rows.n() * self.rows.d() * self.rows.dtype().size()
     }
 
     /// Does the work once and forgets the result.
@@ -330,13 +338,14 @@ impl<'a> Bench<'a> {
             n,
             f: self.f,
             d,
+            dtype: self.rows.dtype(),
             calls: if matches!(work, Work::Batch(_)) { BATCH } else { 1 },
             repetitions: costs.len(),
             seconds,
             device_seconds: clocked.then(|| Times::of(&device(&costs))),
             limit,
             limit_seconds: median(&wall(&limits)),
-            bytes_per_second: limit.bytes((4 * n * d) as f64) / seconds.median,
+            bytes_per_second: limit.bytes(self.bytes() as f64) / seconds.median,
             fraction: ratio(wall(&limits), wall(&costs)),
             device_fraction: (clocked && limits.iter().all(|l| l.device > 0.0)).then(|| ratio(device(&limits), device(&costs))),
         })
@@ -369,7 +378,7 @@ impl<'a> Bench<'a> {
             }
             Work::Streamed(rule) => {
                 let report = engine.aggregate_into_blocking(&**rule, self.rows, f, &mut self.out)?;
-                let matrix = (4 * n * self.rows.d()) as u64;
+                let matrix = self.bytes() as u64;
                 let uploads = (report.bytes_uploaded + matrix / 2) / matrix;
                 Ok((Limit { uploads: uploads as usize, ..Limit::default() }, report.device_seconds))
             }
@@ -401,7 +410,7 @@ impl<'a> Bench<'a> {
             }
             Work::Copy => {
                 if on_cpu {
-                    self.room.resize(n * self.rows.d(), 0.0);
+                    self.room.resize(self.bytes() / size_of::<u16>(), 0);
                 }
                 Ok((Limit { copies: 1, ..Limit::default() }, pollster::block_on(self.pass(engine, work))?))
             }
@@ -427,7 +436,7 @@ impl<'a> Bench<'a> {
 }
 
 /// One pass over the rows. Its time by the device's clock.
-async fn pass<P: Passes>(passes: &mut P, work: &Work, f: usize, out: &mut [f32], room: &mut [f32]) -> Result<Option<f64>> {
+async fn pass<P: Passes>(passes: &mut P, work: &Work, f: usize, out: &mut [f32], room: &mut [u16]) -> Result<Option<f64>> {
     let n = passes.n();
     let rows: Vec<usize> = (0..n).collect();
     let scales = vec![1.0; n];
@@ -478,7 +487,7 @@ mod tests {
     #[test]
     fn every_work_is_measured_against_what_it_moves() {
         let (n, f, d) = (15, 3, 9000);
-        let values = data(n, d, 1).unwrap();
+        let values: Vec<f32> = data(n, d, 1).unwrap();
         assert!(values == data(n, d, 1).unwrap() && values != data(n, d, 2).unwrap());
         let rows = Rows::from_slice(&values, n, d).unwrap();
         let mut bench = Bench::new(&Engine::cpu(), &rows, f).unwrap();
@@ -500,7 +509,7 @@ mod tests {
             assert!(measured.fraction > 0.0 && measured.bytes_per_second > 0.0 && measured.limit_seconds > 0.0);
             assert_eq!(measured.device_seconds, None);
         }
-        assert_eq!(bench.room, values);
+        assert_eq!(bench.room, bytemuck::cast_slice::<f32, u16>(&values));
         assert!(Work::kernels().iter().all(|work| bench.run(work).is_ok()));
         bench.set_f(8);
         assert!(bench.run(&Work::Rule(parsed("krum"))).is_err() && bench.run(&Work::Coordinate(parsed("median"))).is_err());

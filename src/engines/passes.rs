@@ -109,9 +109,9 @@ pub(crate) trait Passes {
     async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<f64>>;
     /// The bits of one row.
     async fn copy_row(&mut self, row: usize, out: &mut [f32]) -> Result<()>;
-    /// Reads or moves the matrix and computes nothing, which is what a pass is measured against. A read returns the exclusive or of all
-    /// values' bits. `room` holds as many values as the matrix, for a copy in host memory; on a device it may be empty.
-    async fn plain(&mut self, what: Plain, room: &mut [f32]) -> Result<u32>;
+    /// Reads or moves the matrix and computes nothing, which is what a pass is measured against. A read returns the exclusive or of every
+    /// 16 bits. `room` has the size of the matrix, for a copy in host memory; on a device it may be empty.
+    async fn plain(&mut self, what: Plain, room: &mut [u16]) -> Result<u16>;
     /// Time that kernels took so far by the device's own clock, in seconds, if it has one and was asked to.
     async fn device_seconds(&mut self) -> Option<f64> {
         None

@@ -1,5 +1,6 @@
 //! The few columns that are looked at before the data is read: they give a pivot row and the scale of each row.
 
+use crate::dtype::Values;
 use crate::engines::cpu::gram::{self, About};
 use crate::engines::keys::{EXPONENT, magnitude};
 use crate::engines::pair_sums::Sums;
@@ -87,7 +88,7 @@ impl Sample {
             if top < EXPONENT {
                 finite.extend(rows.get(at));
                 largest.push(top);
-                kept.push(slice);
+                kept.push(Values::F32(slice));
             }
         }
         let voters = finite.len();
@@ -96,10 +97,10 @@ impl Sample {
         }
         let zeros = if origin { vec![0.0; width] } else { Vec::new() };
         let (about, size) = match origin {
-            true => (About::Row(&zeros), 0),
+            true => (About::Row(Values::F32(&zeros)), 0),
             false => (About::Median { voters }, largest[middle(&largest[..voters])]),
         };
-        let anchor = kept.get(voters).map(|row| (About::Row(row), scales_about(&largest, largest[voters])));
+        let anchor = kept.get(voters).map(|row| (About::Row(*row), scales_about(&largest, largest[voters])));
         let frames: Vec<_> = [(about, scales_about(&largest, size))].into_iter().chain(anchor).collect();
         let views: Vec<_> = frames.iter().map(|(about, scales)| (*about, &scales[..])).collect();
         let scales: Vec<_> = frames.iter().map(|(_, scales)| &scales[..]).collect();

@@ -190,11 +190,11 @@ fn refused_calls_leave_the_output_alone() {
 
 #[test]
 fn shapes() {
-    assert_eq!(Rows::from_slice(&[], 0, 0).err(), Some(Error::NoWorkers));
-    assert_eq!(Rows::from_slice(&[], 0, 5).err(), Some(Error::NoWorkers));
-    assert_eq!(Rows::from_vecs(&[]).err(), Some(Error::NoWorkers));
+    assert_eq!(Rows::from_slice::<f32>(&[], 0, 0).err(), Some(Error::NoWorkers));
+    assert_eq!(Rows::from_slice::<f32>(&[], 0, 5).err(), Some(Error::NoWorkers));
+    assert_eq!(Rows::from_vecs::<f32>(&[]).err(), Some(Error::NoWorkers));
     assert_eq!(Rows::from_slice(&[1.0; 7], 2, 3).err(), Some(Error::Shape { got: 7, n: 2, d: 3 }));
-    assert_eq!(Rows::from_slice(&[], usize::MAX, 2).err(), Some(Error::Shape { got: 0, n: usize::MAX, d: 2 }));
+    assert_eq!(Rows::from_slice::<f32>(&[], usize::MAX, 2).err(), Some(Error::Shape { got: 0, n: usize::MAX, d: 2 }));
     let ragged = [vec![1.0, 2.0], vec![1.0, 2.0], vec![1.0]];
     assert_eq!(Rows::from_vecs(&ragged).err(), Some(Error::Ragged { row: 2, got: 1, expected: 2 }));
     let ragged: [&[f32]; 2] = [&[1.0], &[]];
@@ -202,7 +202,7 @@ fn shapes() {
     // No coordinates: an empty result, but the rule still has its say.
     for (name, engine) in with_reference() {
         for rule in all_rules().into_iter().filter(|rule| rule.check(5, 1).is_ok()) {
-            let rows = Rows::from_slice(&[], 5, 0).expect("five empty rows");
+            let rows = Rows::from_slice::<f32>(&[], 5, 0).expect("five empty rows");
             let got = engine.aggregate_blocking(&*rule, &rows, 1).unwrap_or_else(|e| panic!("{name}, {}: {e}", rule.spec()));
             assert!(got.values.is_empty());
             assert!(engine.aggregate_blocking(&*rule, &rows, 6).is_err());

@@ -17,6 +17,7 @@ mod exact;
 mod faults;
 mod geometry;
 mod given;
+mod halves;
 mod hostile;
 mod lambda;
 mod many;

@@ -6,14 +6,14 @@ use crate::output::{Target, publish};
 use crate::{npy, print, rules};
 use indicatif::{BinaryBytes, ProgressBar, ProgressFinish, ProgressStyle};
 use resam::rules::Given;
-use resam::{Aggregate, Engine, Options, Rule, Spec};
+use resam::{Aggregate, Engine, Options, Rows, Rule, Spec};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Combine the n rows of a matrix into one, at most F of them Byzantine.
 ///
-/// The matrix is an [n, d] array of f32 or f64. Files of f32 are mapped, not read into memory, and may be larger than it;
+/// The matrix is an [n, d] array of f32, f16, bf16 or f64. Files of all but f64 are mapped, not read into memory, and may be larger than it;
 /// nothing may write to the file meanwhile. f64 is converted once to the nearest f32, for every device; a value beyond its
 /// range counts as infinite.
 #[derive(Debug, clap::Args)]
@@ -94,7 +94,7 @@ pub(crate) fn run(args: AggregateArgs) -> Result<(), Failure> {
     let rows = data.rows()?;
     rule.check(rows.n(), f)?;
     let engine = args.engine()?;
-    let spinner = spinner(&*rule, &engine, rows.n(), rows.d());
+    let spinner = spinner(&*rule, &engine, &rows);
     let result = engine.aggregate_blocking(&*rule, &rows, f)?;
     drop(spinner);
 
@@ -155,8 +155,9 @@ impl AggregateArgs {
 }
 
 /// A sign of life on a terminal when the work will take a while.
-fn spinner(rule: &dyn Rule, engine: &Engine, n: usize, d: usize) -> Option<ProgressBar> {
-    let bytes = n.saturating_mul(d).saturating_mul(size_of::<f32>()) as u64;
+fn spinner(rule: &dyn Rule, engine: &Engine, rows: &Rows<'_>) -> Option<ProgressBar> {
+    let (n, d) = (rows.n(), rows.d());
+    let bytes = (n * d * rows.dtype().size()) as u64;
     (bytes > 64 << 20).then(|| {
         let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("a fixed template");
         let message = format!("{} of {n} x {d} values ({}) on {}", rule.spec(), BinaryBytes(bytes), engine.name());

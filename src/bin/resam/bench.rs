@@ -7,7 +7,7 @@ use crate::{aggregate, print};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use resam::bench::{self, Bench, Limit, Measurement, Work};
-use resam::{Engine, Error, Rows, Rule, Spec};
+use resam::{Dtype, Engine, Error, Rows, Rule, Spec, bf16, f16};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -38,8 +38,11 @@ pub(crate) struct BenchArgs {
     /// Coordinates: one number or several [default: 1000000; with --quick 100000; for calls 10000; for scaling 100000 to 10000000]
     #[arg(short, long, value_delimiter = ',', value_name = "D")]
     d: Vec<usize>,
+    /// Type of the values: f32, f16 or bf16
+    #[arg(long, value_name = "DTYPE", default_value_t)]
+    dtype: Dtype,
     /// Measure on this matrix instead of a random one: a .npy or .safetensors file as in `resam aggregate`
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["n", "d", "quick"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["n", "d", "dtype", "quick"])]
     input: Option<PathBuf>,
     /// Device, as in `resam aggregate`; may be given several times
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
@@ -227,17 +230,28 @@ impl Found {
         checked: &mut HashSet<(String, usize, usize)>,
     ) -> Result<(), Failure> {
         let Size { n, f, d } = size;
-        let values = if file.is_some() { Vec::new() } else { bench::data(n, d, args.seed)? };
-        let rows = match file {
-            Some(data) => data.rows()?,
-            None => Rows::from_slice(&values, n, d)?,
+        let (singles, halves, brains): (Vec<f32>, Vec<f16>, Vec<bf16>);
+        let rows = match (file, args.dtype) {
+            (Some(data), _) => data.rows()?,
+            (None, Dtype::F32) => {
+                singles = bench::data(n, d, args.seed)?;
+                Rows::from_slice(&singles, n, d)?
+            }
+            (None, Dtype::F16) => {
+                halves = bench::data(n, d, args.seed)?;
+                Rows::from_slice(&halves, n, d)?
+            }
+            (None, Dtype::Bf16) => {
+                brains = bench::data(n, d, args.seed)?;
+                Rows::from_slice(&brains, n, d)?
+            }
         };
         let engine = match section {
             Section::Streaming if engine.name().starts_with("cpu") => {
                 return Err(Failure::new("streaming is measured on GPUs; a CPU reads host memory as it is"));
             }
             Section::Streaming if args.memory_budget.is_none() => {
-                &pollster::block_on(Engine::open_with(name, Some((n * d) as u64)))?
+                &pollster::block_on(Engine::open_with(name, Some((n * d * rows.dtype().size() / 4) as u64)))?
             }
             _ => engine,
         };
@@ -251,7 +265,7 @@ impl Found {
             let mut measure = || -> resam::Result<Measurement> {
                 for witness in work.witnesses() {
                     if checked.insert((witness.spec(), n, f)) {
-                        bench::check(engine, &*witness, n, f, args.seed)?;
+                        bench::check(engine, &*witness, (n, f), rows.dtype(), args.seed)?;
                     }
                 }
                 bench.set_f(f);
@@ -305,7 +319,8 @@ impl Found {
         }
         let named = |name: &String| driver(name).map_or(name.clone(), |driver| format!("{name}, {driver}"));
         let devices: Vec<String> = devices.iter().map(named).collect();
-        let mut text = format!("resam {}, {}, on {}\n", env!("CARGO_PKG_VERSION"), today(), devices.join(" and "));
+        let dtype = self.measured.first().map_or(args.dtype, |(_, m)| m.dtype);
+        let mut text = format!("resam {}, {}, rows of {dtype}, on {}\n", env!("CARGO_PKG_VERSION"), today(), devices.join(" and "));
         for &section in &args.what {
             let of: Vec<&Measurement> = self.measured.iter().filter(|(s, _)| *s == section).map(|(_, m)| m).collect();
             if of.is_empty() {

@@ -1,4 +1,4 @@
-//! Matrices on disk: `.npy` and `.safetensors` files, mapped or converted to n rows of d values of f32.
+//! Matrices on disk: `.npy` and `.safetensors` files of n rows of d values: mapped, or converted to f32.
 
 #[cfg(test)]
 mod fuzz;
@@ -7,8 +7,8 @@ use crate::failure::Failure;
 use crate::mapping::Mapping;
 use crate::npy;
 use rayon::prelude::*;
-use resam::Rows;
-use safetensors::{Dtype, SafeTensors};
+use resam::{Dtype, Rows, bf16, f16};
+use safetensors::SafeTensors;
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
@@ -29,8 +29,8 @@ pub(crate) struct Data {
 
 #[derive(Debug)]
 enum Values {
-    /// Little-endian f32 at these bytes of the file, at an address that suits them.
-    Mapped(Mapping, Range<usize>),
+    /// Little-endian f32, f16 or bf16 at these bytes of the file, at an address that suits them.
+    Mapped(Mapping, Range<usize>, Dtype),
     /// f32 in memory, made from f64 or from bytes at an odd address.
     Converted(Vec<f32>),
 }
@@ -45,6 +45,8 @@ struct Layout {
 /// What a file's values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
+    F16,
+    Bf16,
     F32,
     F64,
     I32,
@@ -57,6 +59,7 @@ impl Kind {
     /// Bytes of a value.
     fn width(self) -> usize {
         match self {
+            Kind::F16 | Kind::Bf16 => 2,
             Kind::F32 | Kind::I32 | Kind::U32 => 4,
             Kind::F64 | Kind::I64 | Kind::U64 => 8,
         }
@@ -73,9 +76,12 @@ pub(crate) fn vector(path: &Path) -> Result<Vec<f64>, Failure> {
         }
         layout.holds_its_shape()?;
         let bytes = &file.bytes()[layout.bytes.clone()];
+        let two = |value: fn([u8; 2]) -> f64| bytes.as_chunks().0.iter().map(|b| value(*b)).collect();
         let four = |value: fn([u8; 4]) -> f64| bytes.as_chunks().0.iter().map(|b| value(*b)).collect();
         let eight = |value: fn([u8; 8]) -> f64| bytes.as_chunks().0.iter().map(|b| value(*b)).collect();
         Ok(match layout.kind {
+            Kind::F16 => two(|b| f16::from_le_bytes(b).into()),
+            Kind::Bf16 => two(|b| bf16::from_le_bytes(b).into()),
             Kind::F32 => four(|b| f32::from_le_bytes(b).into()),
             Kind::I32 => four(|b| i32::from_le_bytes(b).into()),
             Kind::U32 => four(|b| u32::from_le_bytes(b).into()),
@@ -98,7 +104,7 @@ fn map(path: &Path) -> Result<Mapping, String> {
 }
 
 impl Data {
-    /// Maps the file, checks its header against its length, and converts values that are not f32.
+    /// Maps the file, checks its header against its length, and converts values that are neither f32 nor halves.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         Self::read(path).map_err(|reason| Failure::file(path, reason))
     }
@@ -108,23 +114,37 @@ impl Data {
         let layout = Layout::of(file.bytes(), path)?;
         let (n, d) = layout.check()?;
         let bytes = &file.bytes()[layout.bytes.clone()];
-        let values = if layout.kind == Kind::F64 {
-            Values::Converted(convert(bytes, |b: [u8; 8]| f64::from_le_bytes(b) as f32)?)
-        } else if bytemuck::try_cast_slice::<u8, f32>(bytes).is_ok() && cfg!(target_endian = "little") {
-            Values::Mapped(file, layout.bytes)
-        } else {
-            Values::Converted(convert(bytes, f32::from_le_bytes)?)
+        let dtype = match layout.kind {
+            Kind::F16 => Some(Dtype::F16),
+            Kind::Bf16 => Some(Dtype::Bf16),
+            Kind::F32 => Some(Dtype::F32),
+            _ => None,
+        };
+        let suits = |dtype: &Dtype| bytes.as_ptr().addr().is_multiple_of(dtype.size()) && cfg!(target_endian = "little");
+        let values = match (dtype.filter(suits), layout.kind) {
+            (Some(dtype), _) => Values::Mapped(file, layout.bytes, dtype),
+            (None, Kind::F16) => Values::Converted(convert(bytes, |b| f16::from_le_bytes(b).into())?),
+            (None, Kind::Bf16) => Values::Converted(convert(bytes, |b| bf16::from_le_bytes(b).into())?),
+            (None, Kind::F32) => Values::Converted(convert(bytes, f32::from_le_bytes)?),
+            (None, _) => Values::Converted(convert(bytes, |b| f64::from_le_bytes(b) as f32)?),
         };
         Ok(Self { values, n, d })
     }
 
     /// The matrix, row by row.
     pub(crate) fn rows(&self) -> Result<Rows<'_>, Failure> {
-        let values = match &self.values {
-            Values::Mapped(file, bytes) => bytemuck::cast_slice(&file.bytes()[bytes.clone()]),
-            Values::Converted(values) => values,
-        };
-        Ok(Rows::from_slice(values, self.n, self.d)?)
+        let (n, d) = (self.n, self.d);
+        Ok(match &self.values {
+            Values::Mapped(file, bytes, dtype) => {
+                let bytes = &file.bytes()[bytes.clone()];
+                match dtype {
+                    Dtype::F16 => Rows::from_slice::<f16>(bytemuck::cast_slice(bytes), n, d),
+                    Dtype::Bf16 => Rows::from_slice::<bf16>(bytemuck::cast_slice(bytes), n, d),
+                    Dtype::F32 => Rows::from_slice::<f32>(bytemuck::cast_slice(bytes), n, d),
+                }
+            }
+            Values::Converted(values) => Rows::from_slice(values, n, d),
+        }?)
     }
 }
 
@@ -144,14 +164,15 @@ impl Layout {
     fn npy(file: &[u8]) -> Result<Self, String> {
         let header = npy::header(file)?;
         let kind = match header.descr.as_str() {
+            "<f2" => Kind::F16,
             "<f4" => Kind::F32,
             "<f8" => Kind::F64,
             "<i4" => Kind::I32,
             "<i8" => Kind::I64,
             "<u4" => Kind::U32,
             "<u8" => Kind::U64,
-            ">f4" | ">f8" => return Err("its values are big-endian; save it with .astype('<f4')".into()),
-            other => return Err(format!("its values are '{other}', not '<f4' (f32) or '<f8' (f64)")),
+            ">f2" | ">f4" | ">f8" => return Err("its values are big-endian; save it with .astype('<f4')".into()),
+            other => return Err(format!("its values are '{other}', not '<f2' (f16), '<f4' (f32) or '<f8' (f64)")),
         };
         if header.fortran_order {
             return Err("its values are in Fortran order; save it with numpy.ascontiguousarray".into());
@@ -173,13 +194,15 @@ impl Layout {
         };
         let tensor = tensors[name];
         let kind = match tensor.dtype {
-            Dtype::F32 => Kind::F32,
-            Dtype::F64 => Kind::F64,
-            Dtype::I32 => Kind::I32,
-            Dtype::I64 => Kind::I64,
-            Dtype::U32 => Kind::U32,
-            Dtype::U64 => Kind::U64,
-            other => return Err(format!("its values are {other}, not F32 or F64")),
+            safetensors::Dtype::F16 => Kind::F16,
+            safetensors::Dtype::BF16 => Kind::Bf16,
+            safetensors::Dtype::F32 => Kind::F32,
+            safetensors::Dtype::F64 => Kind::F64,
+            safetensors::Dtype::I32 => Kind::I32,
+            safetensors::Dtype::I64 => Kind::I64,
+            safetensors::Dtype::U32 => Kind::U32,
+            safetensors::Dtype::U64 => Kind::U64,
+            other => return Err(format!("its values are {other}, not F16, BF16, F32 or F64")),
         };
         let start = size_of::<u64>() + length;
         let (from, to) = tensor.data_offsets;
@@ -188,8 +211,8 @@ impl Layout {
 
     /// n and d of a matrix of floats, after a look at whether the file holds just as many values.
     fn check(&self) -> Result<(usize, usize), String> {
-        if !matches!(self.kind, Kind::F32 | Kind::F64) {
-            return Err("its values are whole numbers, not F32 or F64 ('<f4' or '<f8')".into());
+        if matches!(self.kind, Kind::I32 | Kind::I64 | Kind::U32 | Kind::U64) {
+            return Err("its values are whole numbers, not F16, BF16, F32 or F64 ('<f2', '<f4' or '<f8')".into());
         }
         let [n, d] = self.shape[..] else {
             return Err(format!(

@@ -1,41 +1,44 @@
 //! Rows are asked for while those before them are computed with: a processor reads few streams ahead by itself, and each only to the
 //! end of its page.
 
-use prefetch_index::prefetch_index;
+use crate::dtype::Values;
 use std::ops::Range;
 
-/// Values in a cache line.
-pub(super) const LINE: usize = 16;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// The lines of some columns of all rows, row after row, that are still to be asked for.
 pub(super) struct Ahead<'a> {
-    rows: std::slice::Iter<'a, &'a [f32]>,
-    row: &'a [f32],
+    rows: &'a [Values<'a>],
     columns: Range<usize>,
+    /// Values in a line.
+    step: usize,
+    row: usize,
     at: usize,
 }
 
 impl<'a> Ahead<'a> {
     /// Of some columns, which need not be there: asking is no access.
-    pub(super) fn new(rows: &'a [&'a [f32]], columns: Range<usize>) -> Self {
-        Self { rows: rows.iter(), row: &[], at: columns.end, columns }
+    pub(super) fn new(rows: &'a [Values<'a>], columns: Range<usize>) -> Self {
+        let step = rows.first().map_or(1, |row| LINE / row.dtype().size());
+        Self { rows, step, row: 0, at: columns.start, columns }
     }
 
     /// Asks for some more lines.
     #[inline(always)]
     pub(super) fn fetch(&mut self, lines: usize) {
         for _ in 0..lines {
+            let Some(row) = self.rows.get(self.row) else { return };
+            row.ask(self.at);
+            self.at += self.step;
             if self.at >= self.columns.end {
-                let Some(row) = self.rows.next() else { return };
-                (self.row, self.at) = (row, self.columns.start);
+                (self.row, self.at) = (self.row + 1, self.columns.start);
             }
-            prefetch_index(self.row, self.at);
-            self.at += LINE;
         }
     }
 
     /// Lines to ask for at each of so many times, so that `width` columns of all rows have been asked for in the end.
     pub(super) fn share(&self, width: usize, times: usize) -> usize {
-        (self.rows.len() * width.div_ceil(LINE)).div_ceil(times.max(1))
+        (self.rows.len() * width.div_ceil(self.step)).div_ceil(times.max(1))
     }
 }

@@ -1,9 +1,10 @@
 //! Coordinate-wise statistics, in one read. Sixteen rows at a time are sorted in registers as they are read; a pruned network merges
 //! such runs over tiles of columns that stay in the first-level cache.
 
-use super::Notes;
-use super::ahead::{Ahead, LINE};
+use super::ahead::Ahead;
 use super::mixed::{self, MixedRows, held};
+use super::{Notes, Widened};
+use crate::dtype::{Dtype, Values};
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::{EXPONENT, key, magnitude, value};
 use crate::engines::network::{Network, RUN, sort};
@@ -55,27 +56,37 @@ pub(super) fn tiles(m: usize) -> usize {
 const NEAR: usize = 4 * LANES;
 
 /// y_k = stat((W·X)_k) into `out`. `rows` are those of `what`, `centre` the one that mixed rows are centred on.
-pub(crate) fn coordinate(level: Level, rows: &[&[f32]], what: &Columns<'_>, centre: &[f32], out: &mut [f32]) -> Notes {
+pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, centre: Values<'_>, out: &mut [f32]) -> Notes {
     let m = what.first.values(rows.len());
     let mixed = match what.first {
         First::Mixed(mixed) => Some(MixedRows::new(mixed.mixing, centre)),
         First::Rows | First::Counted(_) => None,
     };
     let pass = Pass { what, rows, mixed, order: Order::new(Network::new(what.stat, m)) };
+    // Halves are widened beside the keys, and read anew from the first-level cache.
+    let most = if rows.iter().all(|row| row.dtype() == Dtype::F32) { TILES } else { TILES / 4 };
     // A single run has no more streams than are read ahead of: its tiles need not leave the first-level cache.
-    let tiles = if m <= RUN { 1 } else { tiles(m) };
-    super::noted_blocks(rows.len(), m, out, |first, out, notes| {
+    let tiles = if m <= RUN { 1 } else { tiles(m).min(most) };
+    super::noted_blocks(rows.len(), m, out, |first, out, notes, widened| {
         let mut room = Room { wires: vec![Wire::of(0); m * tiles], ..Room::default() };
-        dispatch!(level, simd => pass.block(simd, first, out, notes, &mut room))
+        dispatch!(level, simd => pass.block(simd, first, out, notes, &mut room, widened))
     })
 }
 
 /// What a block of columns is computed from.
 struct Pass<'a> {
     what: &'a Columns<'a>,
-    rows: &'a [&'a [f32]],
+    rows: &'a [Values<'a>],
     mixed: Option<MixedRows<'a>>,
     order: Order,
+}
+
+/// What is there of whole tiles of columns.
+struct Slab<'a> {
+    rows: &'a [&'a [f32]],
+    /// What mixed rows are centred on.
+    centre: &'a [f32],
+    ahead: Ahead<'a>,
 }
 
 /// Memory of one block.
@@ -91,35 +102,40 @@ struct Room {
 impl Pass<'_> {
     /// The columns `first..` of `out`.
     #[inline(always)]
-    fn block<S: Simd>(&self, simd: S, first: usize, out: &mut [f32], notes: &mut Notes, room: &mut Room) {
+    fn block<S: Simd>(&self, simd: S, first: usize, out: &mut [f32], notes: &mut Notes, room: &mut Room, widened: &mut Widened) {
         let m = self.what.first.values(self.rows.len()).max(1);
         let (whole, rest) = out.split_at_mut(out.len() / LANES * LANES);
         let slab = room.wires.len() / m * LANES;
-        let mut at = first;
+        let (mut at, mut own) = (first, Vec::new());
         for out in whole.chunks_mut(slab) {
-            let rows: Vec<&[f32]> = self.rows.iter().map(|row| &row[at..at + out.len()]).collect();
-            let centre = self.mixed.as_ref().map_or(&[][..], |mixed| &mixed.centre[at..at + out.len()]);
-            self.slab(simd, &rows, centre, out, notes, room);
+            let columns = at..at + out.len();
+            let rows = widened.columns(self.rows, columns.clone());
+            let centre = self.mixed.as_ref().map_or(&[][..], |mixed| mixed.centre.slice(columns).f32(&mut own));
+            let next = at + out.len().max(NEAR);
+            let ahead = Ahead::new(self.rows, next..next + out.len());
+            self.slab(simd, Slab { rows: &rows, centre, ahead }, out, notes, room);
             at += out.len();
         }
         if !rest.is_empty() {
             // The last tile is filled with zeros.
-            let pad = |row: &[f32]| {
+            let pad = |row: Values<'_>| {
                 let mut tile = [0.0; LANES];
-                tile[..rest.len()].copy_from_slice(&row[at..at + rest.len()]);
+                row.slice(at..at + rest.len()).copy_to(&mut tile[..rest.len()]);
                 tile
             };
-            let tiles: Vec<[f32; LANES]> = self.rows.iter().map(|row| pad(row)).collect();
+            let tiles: Vec<[f32; LANES]> = self.rows.iter().map(|row| pad(*row)).collect();
             let centre = self.mixed.as_ref().map_or([0.0; LANES], |mixed| pad(mixed.centre));
-            self.slab(simd, &tiles.iter().map(|tile| &tile[..]).collect::<Vec<_>>(), &centre, rest, notes, room);
+            let rows: Vec<&[f32]> = tiles.iter().map(|tile| &tile[..]).collect();
+            let slab = Slab { rows: &rows, centre: &centre, ahead: Ahead::new(&[], 0..0) };
+            self.slab(simd, slab, rest, notes, room);
         }
     }
 
     /// Columns of whole tiles, of which `out` wants the first ones.
     #[inline(always)]
-    fn slab<S: Simd>(&self, simd: S, rows: &[&[f32]], centre: &[f32], out: &mut [f32], notes: &mut Notes, room: &mut Room) {
+    fn slab<S: Simd>(&self, simd: S, slab: Slab<'_>, out: &mut [f32], notes: &mut Notes, room: &mut Room) {
+        let Slab { rows, centre, mut ahead } = slab;
         let Room { wires, mixed, mixing } = room;
-        let mut ahead = Ahead::new(rows, out.len().max(NEAR)..out.len().max(NEAR) + out.len());
         let values: Vec<&[f32]>;
         let values = match &self.mixed {
             Some(how) => {
@@ -152,12 +168,14 @@ impl Pass<'_> {
             }
             None => rows,
         };
+        // A slab of several runs is long enough to be read ahead of without asking.
+        let lines = if self.mixed.is_none() && values.len() <= RUN { ahead.share(LANES, LANES / S::i32s::LEN) } else { 0 };
         let bad = self.order.load(
             simd,
             values,
             wires,
             #[inline(always)]
-            |lines| ahead.fetch(lines),
+            || ahead.fetch(lines),
         );
         if bad && self.mixed.is_none() {
             note_bad(rows, &mut notes.bad);
@@ -242,11 +260,9 @@ impl Order {
         Self { runs: network.runs, walks }
     }
 
-    /// Keys of the rows on the wires of each tile, in order within runs; is any value not finite?
+    /// Keys of the rows on the wires of each tile, in order within runs, `meanwhile` at each vector of columns; is any value not finite?
     #[inline(always)]
-    pub(super) fn load<S: Simd>(&self, simd: S, rows: &[&[f32]], wires: &mut [Wire], mut ask: impl FnMut(usize)) -> bool {
-        // Of more runs whole slabs are read, which needs no asking.
-        let lines = if rows.len() > RUN { 0 } else { rows.len() * (LANES / LINE) / (LANES / S::i32s::LEN) };
+    pub(super) fn load<S: Simd>(&self, simd: S, rows: &[&[f32]], wires: &mut [Wire], mut meanwhile: impl FnMut()) -> bool {
         let mut bad = false;
         let unsorted: Vec<Vec<usize>>;
         let (runs, in_order) = if self.runs.is_empty() {
@@ -260,7 +276,7 @@ impl Order {
             macro_rules! load_run {
                 ($($n:literal)*) => {
                     match run.len() {
-                        $($n => bad |= load_run::<S, $n>(simd, rows_of_run, rows.len(), run, in_order, wires, lines, &mut ask),)*
+                        $($n => bad |= load_run::<S, $n>(simd, rows_of_run, rows.len(), run, in_order, wires, &mut meanwhile),)*
                         _ => debug_assert!(false, "runs have up to sixteen rows"),
                     }
                 };
@@ -282,18 +298,18 @@ impl Order {
     }
 
     /// Orders the keys of some columns on the wires of each tile; beyond the last column the keys are zero.
-    pub(crate) fn columns(&self, level: Level, rows: &[&[f32]], columns: Range<usize>, wires: &mut Vec<Wire>) {
+    pub(crate) fn columns(&self, level: Level, rows: &[Values<'_>], columns: Range<usize>, wires: &mut Vec<Wire>) {
         let tiles = columns.len().div_ceil(LANES);
-        let pad = |row: &&[f32]| {
+        let pad = |row: &Values<'_>| {
             let mut padded = vec![0.0; tiles * LANES];
-            padded[..columns.len()].copy_from_slice(&row[columns.clone()]);
+            row.slice(columns.clone()).copy_to(&mut padded[..columns.len()]);
             padded
         };
         let padded: Vec<Vec<f32>> = rows.iter().map(pad).collect();
         let padded: Vec<&[f32]> = padded.iter().map(|row| &row[..]).collect();
         wires.resize(tiles * rows.len(), Wire::of(0));
         dispatch!(level, simd => {
-            self.load(simd, &padded, wires, |_| ());
+            self.load(simd, &padded, wires, || ());
             wires.chunks_exact_mut(rows.len().max(1)).for_each(|wires| self.merge(simd, wires));
         });
     }
@@ -370,8 +386,7 @@ fn load_run<S: Simd, const N: usize>(
     run: &[usize],
     in_order: bool,
     wires: &mut [Wire],
-    lines: usize,
-    ask: &mut impl FnMut(usize),
+    meanwhile: &mut impl FnMut(),
 ) -> bool {
     let width = S::i32s::LEN;
     let magnitude = S::i32s::splat(simd, i32::MAX);
@@ -385,7 +400,7 @@ fn load_run<S: Simd, const N: usize>(
     }
     for (t, wires) in wires.chunks_exact_mut(all).take(columns / LANES).enumerate() {
         for at in (0..LANES).step_by(width) {
-            ask(lines);
+            meanwhile();
             let mut keys = [largest; N];
             for i in 0..N {
                 let bits: S::i32s = S::f32s::from_slice(simd, &of_run[i][t * LANES + at..][..width]).bitcast();
@@ -742,7 +757,8 @@ mod tests {
 
     fn run(level: Level, rows: &[&[f32]], what: &Columns<'_>, centre: &[f32]) -> (Vec<u32>, Vec<bool>, Vec<u64>) {
         let mut out = vec![f32::NAN; rows[0].len()];
-        let notes = coordinate(level, rows, what, centre, &mut out);
+        let rows: Vec<Values> = rows.iter().map(|row| Values::F32(row)).collect();
+        let notes = coordinate(level, &rows, what, Values::F32(centre), &mut out);
         (out.iter().map(|y| y.to_bits()).collect(), notes.bad, notes.outside)
     }
 

@@ -3,6 +3,7 @@
 use super::BLOCK;
 use super::coordinate::{LANES, Order, Wire};
 use super::mixed::{self, MixedRows, held};
+use crate::dtype::Values;
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::value;
 use crate::engines::network::Network;
@@ -11,25 +12,25 @@ use fearless_simd::{Level, Simd, dispatch};
 use rayon::prelude::*;
 
 /// For each mixed row z_i = c + Σ_j W_ij (x_j − c) the sum over all columns of (s_i (z_ik − median_k))². The rows are finite.
-pub(crate) fn deviations(level: Level, rows: &[&[f32]], mixing: &Mixing, centre: &[f32], sizes: &[f32]) -> Vec<f64> {
+pub(crate) fn deviations(level: Level, rows: &[Values<'_>], mixing: &Mixing, centre: Values<'_>, sizes: &[f32]) -> Vec<f64> {
     let m = mixing.rows();
     let middle = [(m - 1) / 2, m / 2];
     let order = Order::new(Network::of_ranks(middle[0]..middle[1] + 1, m));
     let pass = Pass { mixed: MixedRows::new(mixing, centre), order, middle, sizes };
     let zero = || vec![ExactSum::default(); m];
-    let blocks = centre.par_chunks(BLOCK).enumerate();
-    let sums = blocks.fold(zero, |mut totals, (block, centre)| {
+    let d = centre.len();
+    let blocks = (0..d.div_ceil(BLOCK)).into_par_iter();
+    let sums = blocks.fold(zero, |mut totals, block| {
         let mut squares = vec![[0.0; LANES]; m];
         let mut room = mixed::Room::default();
-        for (t, centre) in centre.chunks(LANES).enumerate() {
-            let at = block * BLOCK + t * LANES;
+        for at in (block * BLOCK..d.min((block + 1) * BLOCK)).step_by(LANES) {
             // Beyond the last column rows and centre are zero, and so are their squares.
-            let tile = |row: &[f32]| {
-                let mut tile = [0.0; LANES];
-                tile[..row.len()].copy_from_slice(row);
+            let tile = |row: Values<'_>| {
+                let (mut tile, width) = ([0.0; LANES], LANES.min(d - at));
+                row.slice(at..at + width).copy_to(&mut tile[..width]);
                 tile
             };
-            let rows: Vec<[f32; LANES]> = rows.iter().map(|row| tile(&row[at..at + centre.len()])).collect();
+            let rows: Vec<[f32; LANES]> = rows.iter().map(|row| tile(*row)).collect();
             dispatch!(level, simd => pass.tile(simd, &rows, &tile(centre), &mut room, &mut squares));
         }
         totals.iter_mut().zip(&squares).for_each(|(total, lanes)| total.add(lanes.iter().sum()));
@@ -66,7 +67,7 @@ impl Pass<'_> {
         let values: Vec<[f32; LANES]> = sums.iter().map(|sum| std::array::from_fn(|t| held(centre[t], sum[t]))).collect();
         let values: Vec<&[f32]> = values.iter().map(|values| &values[..]).collect();
         let mut wires = vec![Wire::of(0); values.len()];
-        self.order.load(simd, &values, &mut wires, |_| ());
+        self.order.load(simd, &values, &mut wires, || ());
         self.order.merge(simd, &mut wires);
         let [low, high] = self.middle.map(|rank| &wires[rank]);
         let about = |key: i32, t: usize| f64::from(value(key)) - f64::from(centre[t]);

@@ -4,6 +4,7 @@ use super::BLOCK;
 use super::ahead::Ahead;
 use super::aligned::Aligned;
 use super::coordinate::{self, LANES, Order, Wire};
+use crate::dtype::Values;
 use crate::engines::keys::{magnitude, value};
 use crate::engines::network::Network;
 use crate::engines::pair_sums::{Running, Sums};
@@ -15,13 +16,13 @@ use std::ops::Range;
 #[derive(Clone, Copy)]
 pub(crate) enum About<'a> {
     /// One row of values.
-    Row(&'a [f32]),
+    Row(Values<'a>),
     /// In each column the median of the first so many rows; for an even number the midpoint of the two middle ones.
     Median { voters: usize },
 }
 
 /// Σ_k s_i(x_ik − c_k) · s_j(x_jk − c_k) for all pairs of rows, in each frame of a centre and scales.
-pub(crate) fn gram(level: Level, rows: &[&[f32]], frames: &[(About<'_>, &[f32])]) -> Sums {
+pub(crate) fn gram(level: Level, rows: &[Values<'_>], frames: &[(About<'_>, &[f32])]) -> Sums {
     // As large a register block as the registers hold: no bit of a sum depends on it.
     match dispatch!(level, simd => lanes(simd)) {
         16.. => blocked::<5>(level, rows, frames),
@@ -36,7 +37,7 @@ fn lanes<S: Simd>(_: S) -> usize {
 }
 
 /// [`gram`] in register blocks of SIDE × SIDE rows.
-fn blocked<const SIDE: usize>(level: Level, rows: &[&[f32]], frames: &[(About<'_>, &[f32])]) -> Sums {
+fn blocked<const SIDE: usize>(level: Level, rows: &[Values<'_>], frames: &[(About<'_>, &[f32])]) -> Sums {
     let (m, d) = (rows.len(), rows.first().map_or(0, |r| r.len()));
     let order = |about: About<'_>| match about {
         About::Row(_) => None,
@@ -88,6 +89,7 @@ struct Slab<const SIDE: usize> {
     sums: Vec<Products<SIDE>>,
     largest: Vec<u32>,
     wires: Vec<Wire>,
+    room: Vec<f32>,
 }
 
 impl<const SIDE: usize> Slab<SIDE> {
@@ -100,6 +102,7 @@ impl<const SIDE: usize> Slab<SIDE> {
             sums: vec![[[[0.0; ACROSS]; SIDE]; SIDE]; sides * (sides + 1) / 2],
             largest: vec![0; m],
             wires: Vec::new(),
+            room: Vec::new(),
         }
     }
 
@@ -107,7 +110,7 @@ impl<const SIDE: usize> Slab<SIDE> {
     fn load(
         &mut self,
         level: Level,
-        rows: &[&[f32]],
+        rows: &[Values<'_>],
         about: About<'_>,
         scales: &[f32],
         order: Option<&Order>,
@@ -117,7 +120,10 @@ impl<const SIDE: usize> Slab<SIDE> {
         // The centre is the midpoint of two values, often the same.
         let mut medians = [Vec::new(), Vec::new()];
         let (low, high) = match about {
-            About::Row(row) => (&row[columns.clone()], &row[columns.clone()]),
+            About::Row(row) => {
+                let row = row.slice(columns.clone()).f32(&mut medians[0]);
+                (row, row)
+            }
             About::Median { voters } => {
                 let wires = &mut self.wires;
                 order.inspect(|order| order.columns(level, &rows[..voters], columns.clone(), wires));
@@ -125,13 +131,14 @@ impl<const SIDE: usize> Slab<SIDE> {
                     let of_rank = wires.chunks_exact(voters).flat_map(|wires| wires[rank].iter());
                     median.extend(of_rank.take(columns.len()).map(|k| value(*k)));
                 }
-                (&medians[0][..], &medians[1][..])
+                let [low, high] = &medians;
+                (&low[..], &high[..])
             }
         };
         self.values.resize(columns.len().div_ceil(LANES) * padded, Aligned([0.0; LANES]));
         for i in 0..self.m {
             let tiles = self.values.chunks_exact_mut(padded).map(|tile| &mut tile[i]);
-            let row = rows[i][columns.clone()].chunks(LANES);
+            let row = rows[i].slice(columns.clone()).f32(&mut self.room).chunks(LANES);
             for (((row, low), high), tile) in row.zip(low.chunks(LANES)).zip(high.chunks(LANES)).zip(tiles) {
                 let largest = centred(row, low, high, scales[i], tile);
                 self.largest[i] = self.largest[i].max(largest);
@@ -266,8 +273,9 @@ mod tests {
             let rows: Vec<Vec<f32>> = (0..m).map(|_| (0..d).map(|_| random.f32() - 0.5).collect()).collect();
             let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
             let scales = vec![0.5; m];
-            let frames = [(About::Median { voters: m }, &scales[..]), (About::Row(rows[m / 2]), &scales[..])];
-            let [small, large] = [blocked::<3>(Level::new(), &rows, &frames), blocked::<5>(Level::new(), &rows, &frames)];
+            let frames = [(About::Median { voters: m }, &scales[..]), (About::Row(rows[m / 2].into()), &scales[..])];
+            let values: Vec<Values<'_>> = rows.iter().map(|row| (*row).into()).collect();
+            let [small, large] = [blocked::<3>(Level::new(), &values, &frames), blocked::<5>(Level::new(), &values, &frames)];
             assert_eq!(small, large, "{m} rows");
             let centre = rows[m / 2];
             for (k, product) in small.products[1].iter().enumerate() {

@@ -1,7 +1,8 @@
 //! Weighted sums of rows, and Weiszfeld's iteration on the data, which needs the sum and the distances to it in one read.
 
-use super::BLOCK;
 use super::mixed::held;
+use super::{BLOCK, Widened};
+use crate::dtype::Values;
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::{EXPONENT, magnitude};
 use crate::engines::passes::{Term, Weiszfelds, weiszfeld_step};
@@ -12,24 +13,31 @@ use rayon::prelude::*;
 /// Rows that are added together: few streams at a time are read ahead of, and their sums are loaded and stored once.
 const TOGETHER: usize = 8;
 
+/// Columns that are added at a time: rows of halves, widened, stay in the first-level cache.
+const PIECE: usize = 512;
+
 /// y = c + Σ w_i (x_i − c) into `out`, c the origin where there is no centre; the matrix indices of rows with NaN or infinite values.
-pub(crate) fn mix(level: Level, terms: &[(&[f32], Term)], centre: Option<&[f32]>, out: &mut [f32]) -> Vec<usize> {
-    let notes = super::noted_blocks(terms.len(), 0, out, |first, out, notes| {
+pub(crate) fn mix(level: Level, terms: &[(Values<'_>, Term)], centre: Option<Values<'_>>, out: &mut [f32]) -> Vec<usize> {
+    let notes = super::noted_blocks(terms.len(), 0, out, |first, out, notes, room| {
         let columns = first..first + out.len();
-        let centre = centre.map_or(&[0.0; BLOCK][..out.len()], |c| &c[columns.clone()]);
+        let mut own = Vec::new();
+        let centre = centre.map_or(&[0.0; BLOCK][..out.len()], |c| c.slice(columns.clone()).f32(&mut own));
         let mut sums = [0.0; BLOCK];
         let mut any = false;
         dispatch!(level, simd => {
             for terms in terms.chunks(TOGETHER) {
-                any |= accumulate(simd, terms, first, centre, &mut sums);
+                for at in (0..centre.len()).step_by(PIECE) {
+                    let piece = at..centre.len().min(at + PIECE);
+                    any |= accumulate(simd, terms, first + at, &centre[piece.clone()], room, &mut sums[piece]);
+                }
             }
             finish(centre, &sums, out);
         });
         if any {
             for ((row, _), bad) in terms.iter().zip(&mut notes.bad) {
-                *bad |= row[columns.clone()].iter().any(|x| magnitude(x.to_bits()) >= EXPONENT);
+                *bad |= columns.clone().any(|k| magnitude(row.at(k).to_bits()) >= EXPONENT);
             }
-            out.iter_mut().zip(columns).for_each(|(y, k)| propagate(terms.iter().map(|(row, _)| row[k]), y));
+            out.iter_mut().zip(columns).for_each(|(y, k)| propagate(terms.iter().map(|(row, _)| row.at(k)), y));
         }
     });
     terms.iter().zip(notes.bad).filter(|(_, bad)| *bad).map(|((_, term), _)| term.row).collect()
@@ -37,12 +45,19 @@ pub(crate) fn mix(level: Level, terms: &[(&[f32], Term)], centre: Option<&[f32]>
 
 /// sums += Σ w (x − c) in f64, where nothing overflows and far rows may cancel; is any x not finite?
 #[inline(always)]
-fn accumulate<S: Simd>(simd: S, terms: &[(&[f32], Term)], at: usize, centre: &[f32], sums: &mut [f64; BLOCK]) -> bool {
+fn accumulate<S: Simd>(
+    simd: S,
+    terms: &[(Values<'_>, Term)],
+    at: usize,
+    centre: &[f32],
+    room: &mut Widened,
+    sums: &mut [f64],
+) -> bool {
     let width = centre.len();
     let whole = width / S::f32s::LEN * S::f32s::LEN;
     let mut rows: [(&[f32], f64); TOGETHER] = [(&[], 0.0); TOGETHER];
-    for (row, (values, term)) in rows.iter_mut().zip(terms) {
-        *row = (&values[at..at + width], term.exact);
+    for ((row, (values, term)), room) in rows.iter_mut().zip(terms).zip(room.rooms(TOGETHER)) {
+        *row = (values.slice(at..at + width).f32(room), term.exact);
     }
     macro_rules! of_rows {
         ($($n:literal)*) => {
@@ -64,7 +79,7 @@ fn accumulate<S: Simd>(simd: S, terms: &[(&[f32], Term)], at: usize, centre: &[f
 
 /// The same of N rows and whole vectors.
 #[inline(always)]
-fn of_rows<S: Simd, const N: usize>(simd: S, rows: &[(&[f32], f64); TOGETHER], centre: &[f32], sums: &mut [f64; BLOCK]) -> bool {
+fn of_rows<S: Simd, const N: usize>(simd: S, rows: &[(&[f32], f64); TOGETHER], centre: &[f32], sums: &mut [f64]) -> bool {
     let (width, half) = (S::f32s::LEN, S::f64s::LEN);
     let mut largest = S::i32s::splat(simd, 0);
     for at in (0..centre.len()).step_by(width) {
@@ -105,32 +120,35 @@ fn propagate(values: impl Iterator<Item = f32>, y: &mut f32) {
 const LANES: usize = 256;
 
 /// Weiszfeld's iteration: each round forms z = c + Σ w_i (x_i − c) and Σ_k (s_i(x_ik − z_k))² in one read.
-pub(crate) fn weiszfeld(rows: &[&[f32]], centre: &[f32], scales: &[f32], how: Weiszfeld) -> Weiszfelds {
-    let m = rows.len();
+pub(crate) fn weiszfeld(rows: &[Values<'_>], centre: Values<'_>, scales: &[f32], how: Weiszfeld) -> Weiszfelds {
+    let (m, d) = (rows.len(), centre.len());
+    let all = [rows, &[centre]].concat();
     let mut state = Weiszfelds::start(scales);
     while state.rounds < how.rounds && state.residual > how.tolerance {
         let zero = || (vec![ExactSum::default(); m], vec![0u32; m]);
-        let blocks = 0..centre.len().div_ceil(BLOCK);
+        let start = || (zero(), Widened::default());
+        let blocks = 0..d.div_ceil(BLOCK);
         let (sums, largest) = blocks
             .into_par_iter()
-            .fold(zero, |(mut sums, mut largest), block| {
-                let (first, last) = (block * BLOCK, centre.len().min((block + 1) * BLOCK));
+            .fold(start, |((mut sums, mut largest), mut room), block| {
+                let (first, last) = (block * BLOCK, d.min((block + 1) * BLOCK));
                 let mut lanes = vec![[0.0f32; LANES]; m];
                 for at in (first..last).step_by(LANES) {
-                    let end = last.min(at + LANES);
-                    let centre = &centre[at..end];
+                    let tile = room.columns(&all, at..last.min(at + LANES));
+                    let (rows, centre) = (&tile[..m], tile[m]);
                     let mut z = [0.0; LANES];
                     for i in 0..m {
-                        let top = toward(&rows[i][at..end], centre, scales[i], state.scaled_weights[i], &mut z);
+                        let top = toward(rows[i], centre, scales[i], state.scaled_weights[i], &mut z);
                         largest[i] = largest[i].max(top);
                     }
                     for i in 0..m {
-                        squares(&rows[i][at..end], centre, (scales[i], state.shrinks[i]), &z, &mut lanes[i]);
+                        squares(rows[i], centre, (scales[i], state.shrinks[i]), &z, &mut lanes[i]);
                     }
                 }
                 sums.iter_mut().zip(&lanes).for_each(|(s, l)| s.add(tree_sum(l)));
-                (sums, largest)
+                ((sums, largest), room)
             })
+            .map(|(found, _)| found)
             .reduce(zero, |(mut a, mut x), (b, y)| {
                 a.iter_mut().zip(&b).for_each(|(a, b)| a.merge(b));
                 x.iter_mut().zip(&y).for_each(|(x, y)| *x = (*x).max(*y));
@@ -190,11 +208,12 @@ mod tests {
             let mut rows: Vec<Vec<f32>> =
                 (0..n).map(|_| (0..d).map(|_| (random.f32() - 0.5) * 2f32.powi(random.i32(-99..99))).collect()).collect();
             rows[n / 2][d - 1] = f32::NEG_INFINITY;
-            let terms: Vec<_> = rows.iter().enumerate().map(|(i, row)| (&row[..], Term::new(i, random.f64() - 0.3))).collect();
-            for centre in [None, Some(&rows[0][..])] {
+            let terms: Vec<_> =
+                rows.iter().enumerate().map(|(i, row)| (Values::from(&row[..]), Term::new(i, random.f64() - 0.3))).collect();
+            for centre in [None, Some(Values::from(&rows[0][..]))] {
                 let expected = |k: usize| {
-                    let c = centre.map_or(0.0, |c| f64::from(c[k]));
-                    (c + terms.iter().map(|(row, t)| t.exact * (f64::from(row[k]) - c)).sum::<f64>()) as f32
+                    let c = centre.map_or(0.0, |c| f64::from(c.at(k)));
+                    (c + terms.iter().map(|(row, t)| t.exact * (f64::from(row.at(k)) - c)).sum::<f64>()) as f32
                 };
                 for level in levels() {
                     let mut out = vec![f32::NAN; d];

@@ -4,14 +4,6 @@
 //! Each kernel is compiled for several widths of vectors, and chosen at run time: those that must stay in registers are written in
 //! vectors of any width (`fearless_simd`), plain loops are left to the compiler ([`simd!`]).
 
-/// Compiles a function for AVX-512, for AVX2 with FMA, and portably; the machine's best is chosen at run time.
-macro_rules! simd {
-    ($function:item) => {
-        #[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+fma", "x86_64+avx2+fma"))]
-        $function
-    };
-}
-
 mod ahead;
 mod aligned;
 pub(crate) mod coordinate;
@@ -22,6 +14,7 @@ mod mixed;
 pub(crate) mod momentum;
 mod plain;
 
+use crate::dtype::Values;
 use crate::engines::pair_sums::Sums;
 use crate::engines::passes::{
     Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds,
@@ -31,6 +24,7 @@ use crate::plan::Weiszfeld;
 use crate::rows::Rows;
 use fearless_simd::Level;
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Columns whose products are summed in f32 before they are added exactly.
@@ -94,21 +88,25 @@ impl<'a> CpuRows<'a> {
         Self { engine, rows, zeros: vec![0.0; rows.d()], given: Arc::default(), traffic: Traffic::default() }
     }
 
-    fn row(&self, i: usize) -> &[f32] {
+    fn row(&self, i: usize) -> Values<'_> {
         match i {
-            ORIGIN => &self.zeros,
-            GIVEN => &self.given,
-            i => self.rows.row(i),
+            ORIGIN => Values::F32(&self.zeros),
+            GIVEN => Values::F32(&self.given),
+            i => self.rows.values()[i],
         }
     }
 
-    fn some(&self, rows: &[usize]) -> Vec<&[f32]> {
+    fn some(&self, rows: &[usize]) -> Vec<Values<'_>> {
         rows.iter().map(|&i| self.row(i)).collect()
+    }
+
+    fn bytes(&self, values: usize) -> u64 {
+        (values * self.rows.dtype().size()) as u64
     }
 
     fn count(&mut self, rows: usize) {
         self.traffic.passes += 1;
-        self.traffic.read += (rows * self.rows.d() * size_of::<f32>()) as u64;
+        self.traffic.read += self.bytes(rows * self.rows.d());
     }
 }
 
@@ -133,13 +131,13 @@ impl Passes for CpuRows<'_> {
         if columns.len() == self.d() {
             self.count(rows.len());
         } else {
-            self.traffic.read += (rows.len() * columns.len() * size_of::<f32>()) as u64;
+            self.traffic.read += self.bytes(rows.len() * columns.len());
         }
         let slices = self.some(rows);
         let mut values = vec![0.0; rows.len() * columns.len()];
         self.engine.on_threads(|| {
             let rows = values.par_chunks_mut(columns.len().max(1)).zip(&slices);
-            rows.for_each(|(values, row)| values.iter_mut().zip(columns).for_each(|(value, &k)| *value = row[k]));
+            rows.for_each(|(values, row)| values.iter_mut().zip(columns).for_each(|(value, &k)| *value = row.at(k)));
         });
         Ok(values)
     }
@@ -167,7 +165,7 @@ impl Passes for CpuRows<'_> {
         let slices = self.some(what.rows);
         let centre = match what.first {
             First::Mixed(mixed) => self.row(mixed.centre),
-            First::Rows | First::Counted(_) => &[],
+            First::Rows | First::Counted(_) => Values::F32(&[]),
         };
         let notes = self.engine.on_threads(|| coordinate::coordinate(Level::new(), &slices, what, centre, out));
         let bad = what.rows.iter().zip(notes.bad).filter(|(_, bad)| *bad).map(|(row, _)| *row).collect();
@@ -182,13 +180,13 @@ impl Passes for CpuRows<'_> {
     }
 
     async fn copy_row(&mut self, row: usize, out: &mut [f32]) -> Result<()> {
-        out.copy_from_slice(self.row(row));
+        self.row(row).copy_to(out);
         Ok(())
     }
 
-    async fn plain(&mut self, what: Plain, room: &mut [f32]) -> Result<u32> {
+    async fn plain(&mut self, what: Plain, room: &mut [u16]) -> Result<u16> {
         self.count(self.rows.n());
-        let rows: Vec<&[f32]> = self.rows.iter().collect();
+        let rows: Vec<&[u16]> = self.rows.values().iter().map(|row| bytemuck::cast_slice(row.bytes())).collect();
         Ok(match what {
             Plain::Read => self.engine.on_threads(|| plain::read(&rows)),
             Plain::Copy => self.engine.on_threads(|| plain::copy(&rows, room)),
@@ -221,6 +219,23 @@ fn levels() -> Vec<Level> {
     levels
 }
 
+/// Room in which rows of halves are widened.
+#[derive(Default)]
+pub(crate) struct Widened(Vec<Vec<f32>>);
+
+impl Widened {
+    /// Room for so many rows.
+    fn rooms(&mut self, rows: usize) -> &mut [Vec<f32>] {
+        self.0.resize_with(self.0.len().max(rows), Vec::new);
+        &mut self.0
+    }
+
+    /// Some columns of the rows as f32: where they lie, or widened.
+    fn columns<'a>(&'a mut self, rows: &[Values<'a>], columns: Range<usize>) -> Vec<&'a [f32]> {
+        rows.iter().zip(self.rooms(rows.len())).map(|(row, room)| row.slice(columns.clone()).f32(room)).collect()
+    }
+}
+
 /// What blocks of columns leave beside the result.
 pub(crate) struct Notes {
     /// For each row: does it hold a NaN or an infinity?
@@ -233,13 +248,14 @@ pub(crate) struct Notes {
 
 /// Cuts `out` into blocks of [`BLOCK`] columns, gives each to a thread with its first column, and gathers what they note of n rows
 /// and m ordered values.
-fn noted_blocks(n: usize, m: usize, out: &mut [f32], work: impl Fn(usize, &mut [f32], &mut Notes) + Sync) -> Notes {
+fn noted_blocks(n: usize, m: usize, out: &mut [f32], work: impl Fn(usize, &mut [f32], &mut Notes, &mut Widened) + Sync) -> Notes {
     let none = || Notes { bad: vec![false; n], outside: vec![0; m], unsorted: Vec::new() };
-    let notes = out.par_chunks_mut(BLOCK).enumerate().fold(none, |mut notes, (b, out)| {
-        work(b * BLOCK, out, &mut notes);
-        notes
+    let start = || (none(), Widened::default());
+    let notes = out.par_chunks_mut(BLOCK).enumerate().fold(start, |(mut notes, mut room), (b, out)| {
+        work(b * BLOCK, out, &mut notes, &mut room);
+        (notes, room)
     });
-    notes.reduce(none, |mut a, b| {
+    notes.map(|(notes, _)| notes).reduce(none, |mut a, b| {
         a.bad.iter_mut().zip(b.bad).for_each(|(a, b)| *a |= b);
         a.outside.iter_mut().zip(b.outside).for_each(|(a, b)| *a += b);
         a

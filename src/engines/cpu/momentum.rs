@@ -1,13 +1,15 @@
 //! M ← βM + (1−β)G, row by row.
 
+use super::BLOCK;
+use crate::dtype::Values;
 use crate::engines::keys::{EXPONENT, magnitude};
 use rayon::prelude::*;
 
-use super::BLOCK;
-
 /// One worker's step: m ← βm + (1−β)g, kept within the finite values.
-pub(crate) fn step(momentum: &mut [f32], gradient: &[f32], beta: f32) {
-    momentum.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK)).for_each(|(m, g)| block(m, g, beta));
+pub(crate) fn step(momentum: &mut [f32], gradient: Values<'_>, beta: f32) {
+    momentum.par_chunks_mut(BLOCK).enumerate().for_each_init(Vec::new, |room, (b, m)| {
+        block(m, gradient.slice(b * BLOCK..b * BLOCK + m.len()).f32(room), beta);
+    });
 }
 
 simd! {
@@ -19,8 +21,10 @@ simd! {
 }
 
 /// True when every value is finite.
-pub(crate) fn finite(row: &[f32]) -> bool {
-    row.par_chunks(BLOCK).all(|block| largest(block) < EXPONENT)
+pub(crate) fn finite(row: Values<'_>) -> bool {
+    let block = |b: usize| row.slice(b * BLOCK..row.len().min((b + 1) * BLOCK));
+    let blocks = (0..row.len().div_ceil(BLOCK)).into_par_iter();
+    blocks.map_init(Vec::new, |room, b| largest(block(b).f32(room))).all(|largest| largest < EXPONENT)
 }
 
 simd! {

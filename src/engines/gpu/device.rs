@@ -5,6 +5,7 @@ use super::cache::PipelineCache;
 use super::clock::Clock;
 use super::pool::{Buffer, Pool, locked};
 use super::shader::Kernel;
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use futures::channel::oneshot;
 use std::collections::HashMap;
@@ -42,7 +43,7 @@ pub(crate) struct Device {
     pub(crate) limits: wgpu::Limits,
     device: wgpu::Device,
     queue: wgpu::Queue,
-    pipelines: Mutex<HashMap<Kernel, wgpu::ComputePipeline>>,
+    pipelines: Mutex<HashMap<(Kernel, Dtype), wgpu::ComputePipeline>>,
     cache: Option<PipelineCache>,
     pool: Arc<Mutex<Pool>>,
     /// First error that wgpu reported outside a call's own results; taken by the next check.
@@ -145,14 +146,20 @@ impl Device {
         buffer
     }
 
-    /// Copies values into a buffer, in pieces that drivers stage fast.
-    pub(crate) fn write(&self, buffer: &Buffer, at: u64, values: &[f32]) {
-        const PIECE: usize = 1 << 20;
-        for (i, piece) in values.chunks(PIECE).enumerate() {
-            self.queue.write_buffer(&buffer.buffer, at + 4 * (i * PIECE) as u64, bytemuck::cast_slice(piece));
+    /// Copies bytes into a buffer, in pieces that drivers stage fast; zeros fill the last word.
+    pub(crate) fn write(&self, buffer: &Buffer, at: u64, bytes: &[u8]) {
+        const PIECE: usize = 1 << 22;
+        let (words, rest) = bytes.as_chunks::<4>();
+        for (i, piece) in words.as_flattened().chunks(PIECE).enumerate() {
+            self.queue.write_buffer(&buffer.buffer, at + (i * PIECE) as u64, piece);
             if piece.len() == PIECE {
                 self.queue.submit([]);
             }
+        }
+        if !rest.is_empty() {
+            let mut word = [0; 4];
+            word[..rest.len()].copy_from_slice(rest);
+            self.queue.write_buffer(&buffer.buffer, at + words.as_flattened().len() as u64, &word);
         }
     }
 
@@ -188,9 +195,9 @@ impl Device {
         locked(&self.pool).statistics()
     }
 
-    /// A kernel with its buffers, ready to be dispatched. `bindings` are (number in the shader, buffer).
-    pub(crate) fn bind(&self, kernel: Kernel, bindings: &[(u32, &Buffer)]) -> Bound {
-        let pipeline = self.pipeline(kernel);
+    /// A kernel over values of this type with its buffers, ready to be dispatched. `bindings` are (number in the shader, buffer).
+    pub(crate) fn bind(&self, kernel: Kernel, dtype: Dtype, bindings: &[(u32, &Buffer)]) -> Bound {
+        let pipeline = self.pipeline(kernel, dtype);
         let entries: Vec<_> = bindings.iter().map(|(n, b)| wgpu::BindGroupEntry { binding: *n, resource: b.resource() }).collect();
         let layout = pipeline.get_bind_group_layout(0);
         let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -202,10 +209,10 @@ impl Device {
     }
 
     /// The compiled kernel; compiled on first use.
-    fn pipeline(&self, kernel: Kernel) -> wgpu::ComputePipeline {
+    fn pipeline(&self, kernel: Kernel, dtype: Dtype) -> wgpu::ComputePipeline {
         let mut pipelines = locked(&self.pipelines);
         let compile = || {
-            let source = wgpu::ShaderSource::Wgsl(kernel.source().into());
+            let source = wgpu::ShaderSource::Wgsl(kernel.source(dtype).into());
             let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name()), source });
             let compilation_options = wgpu::PipelineCompilationOptions { constants: &kernel.constants(), ..Default::default() };
             self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -217,7 +224,7 @@ impl Device {
                 cache: self.cache.as_ref().map(PipelineCache::cache),
             })
         };
-        pipelines.entry(kernel).or_insert_with(compile).clone()
+        pipelines.entry((kernel, dtype)).or_insert_with(compile).clone()
     }
 
     /// Does it have a cache of pipelines?

@@ -2,6 +2,7 @@
 
 use super::device::Device;
 use super::shader::BLOCK;
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 
 /// Bytes of a slab where limits allow it: enough to fill a GPU, small enough to overlap with the upload of the next.
@@ -30,10 +31,14 @@ pub(crate) struct Chunk {
     pub(crate) columns: usize,
 }
 
+fn stride(columns: usize) -> usize {
+    columns.next_multiple_of(8)
+}
+
 impl Chunk {
-    /// Values from one row of the slab to the next.
+    /// Values from one row of the slab to the next: whole vectors of four words, of halves as well.
     pub(crate) fn stride(&self) -> usize {
-        self.columns.next_multiple_of(4)
+        stride(self.columns)
     }
 
     pub(crate) fn blocks(&self) -> usize {
@@ -42,31 +47,32 @@ impl Chunk {
 }
 
 impl Layout {
-    fn of_bytes(device: &Device, n: usize, d: usize, bytes: u64) -> Option<Self> {
+    fn of_bytes(device: &Device, n: usize, d: usize, dtype: Dtype, bytes: u64) -> Option<Self> {
         let limits = &device.limits;
         let most = (limits.max_storage_buffer_binding_size).min(limits.max_buffer_size).min(BINDING);
-        let columns = bytes.min(most) / (4 * n.max(1) as u64);
+        // A result takes as much as a few rows of halves.
+        let columns = bytes.min(most) / (n * dtype.size()).max(8) as u64;
         let width = (columns / BLOCK as u64 * BLOCK as u64) as usize;
         (width > 0).then_some(Self { n, d, width })
     }
 
     /// Slabs for a matrix that is to stay on the device.
-    pub(crate) fn new(device: &Device, n: usize, d: usize) -> Result<Self> {
-        let least = 4 * (n * BLOCK) as u64;
-        Self::of_bytes(device, n, d, SLAB.max(least)).ok_or_else(|| {
+    pub(crate) fn new(device: &Device, n: usize, d: usize, dtype: Dtype) -> Result<Self> {
+        let least = (dtype.size() * n * BLOCK) as u64;
+        Self::of_bytes(device, n, d, dtype, SLAB.max(least)).ok_or_else(|| {
             Error::parameter("gpu", "n", n, format_args!("small enough that {BLOCK} columns fit a binding of {}", device.info.name))
         })
     }
 
     /// Slabs for a matrix that streams through a budget: two in flight, each with its staging copy, results and read-back.
-    pub(crate) fn within(device: &Device, n: usize, d: usize, budget: u64) -> Result<Self> {
-        let least = 6 * 4 * (n * BLOCK) as u64;
-        Self::of_bytes(device, n, d, SLAB.min(budget / 6))
+    pub(crate) fn within(device: &Device, n: usize, d: usize, dtype: Dtype, budget: u64) -> Result<Self> {
+        let least = (6 * dtype.size() * n * BLOCK) as u64;
+        Self::of_bytes(device, n, d, dtype, SLAB.min(budget / 6))
             .ok_or_else(|| Error::parameter("gpu", "memory_budget", budget, format_args!("at least {least} bytes for {n} rows")))
     }
 
-    pub(crate) fn slab_bytes(&self) -> u64 {
-        4 * self.n as u64 * self.width.min(self.d.next_multiple_of(4)) as u64
+    pub(crate) fn slab_bytes(&self, dtype: Dtype) -> u64 {
+        (dtype.size() * self.n * self.width.min(stride(self.d))) as u64
     }
 
     pub(crate) fn chunks(self) -> impl ExactSizeIterator<Item = Chunk> {

@@ -95,8 +95,9 @@ impl GpuEngine {
     /// Passes over rows in host memory, timed on the device if asked; they stay on the device between the passes of a call if the budget allows.
     pub(crate) fn stream<'a>(&self, rows: &'a Rows<'a>, timed: bool) -> Result<GpuPasses<'a>> {
         self.takes(rows.n())?;
-        let layout = Layout::within(&self.device, rows.n(), rows.d(), self.budget)?;
-        let whole = 4 * (rows.n() as u64) * (rows.d() as u64) + 2 * layout.slab_bytes() <= self.budget;
+        let dtype = rows.dtype();
+        let layout = Layout::within(&self.device, rows.n(), rows.d(), dtype, self.budget)?;
+        let whole = (dtype.size() * rows.n() * rows.d()) as u64 + 2 * layout.slab_bytes(dtype) <= self.budget;
         Ok(GpuPasses::new(self.device.clone(), Source::host(rows, layout, whole), timed))
     }
 
@@ -159,14 +160,14 @@ mod tests {
         use crate::engines::passes::{Passes, Plain};
         let engine = open();
         let folded = |n: usize, d: usize, what| {
-            let values = crate::bench::data(n, d, 5).unwrap();
+            let values: Vec<f32> = crate::bench::data(n, d, 5).unwrap();
             let rows = Rows::from_slice(&values, n, d).unwrap();
             let resident = pollster::block_on(engine.load(&rows)).unwrap();
             let mut passes = engine.resident(&resident, true).unwrap();
             let got = pollster::block_on(passes.plain(what, &mut [])).unwrap();
             let clock = pollster::block_on(passes.device_seconds());
             assert_eq!((clock.is_some(), clock.is_none_or(|seconds| seconds > 0.0)), (engine.has_clock(), true));
-            (got, values.iter().fold(0, |all, v| all ^ v.to_bits()))
+            (got, bytemuck::cast_slice(&values).iter().fold(0, |all, v: &u16| all ^ v))
         };
         // No padding, and more than one group. Of a copy the first four values come back.
         let (got, expected) = folded(8, 64 * 321, Plain::Read);
@@ -175,7 +176,30 @@ mod tests {
         assert_eq!(got, expected);
     }
 
-    /// Once every size was seen, calls make no buffer, alone or together.
+    /// All bit patterns of a row of odd length.
+    #[test]
+    fn halves_are_widened_exactly() {
+        use crate::dtype::Dtype;
+        use crate::engines::passes::Passes;
+        let engine = open();
+        let bits: Vec<u16> = (0..=u16::MAX).chain([1]).collect();
+        let columns: Vec<usize> = (0..bits.len()).collect();
+        for dtype in [Dtype::F16, Dtype::Bf16] {
+            let values = dtype.values(bytemuck::cast_slice(&bits));
+            let words = [values.words(), values.words()];
+            let resident = pollster::block_on(engine.load(&Rows::of_words(&words, bits.len(), dtype))).unwrap();
+            let got = pollster::block_on(engine.resident(&resident, false).unwrap().sample(&[0, 1], &columns)).unwrap();
+            for (k, got) in got.iter().enumerate() {
+                let want = values.at(k % bits.len());
+                assert!(
+                    got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                    "{dtype} {k:x}: {got:e}, expected {want:e}"
+                );
+            }
+        }
+    }
+
+    /// Once every size was seen, and as many at a time as ever are, calls make no buffer, alone or together.
     #[test]
     fn a_steady_state_makes_no_buffers() {
         let engine = open();
@@ -191,10 +215,13 @@ mod tests {
                 inputs.iter().for_each(|input| assert!(engine.aggregate_blocking(spec.rule(), *input, 1).is_ok()));
             }
         };
-        (0..3).for_each(|_| calls());
-        let made = device.buffers();
-        (0..5).for_each(|_| calls());
-        assert_eq!(device.buffers(), made);
+        // How many are in use at a time is up to the driver's threads.
+        let steady = (0..10).any(|_| {
+            let made = device.buffers();
+            (0..3).for_each(|_| calls());
+            device.buffers() == made
+        });
+        assert!(steady);
     }
 
     /// A matrix four times as large as the budget streams through it; other sizes before and after leave no more behind.
@@ -207,7 +234,7 @@ mod tests {
         let device = gpu.device.clone();
         let engine = Engine::from(Kind::Gpu(gpu));
         for (n, d) in [(8, 100_000), (25, 330_000), (60, 20_000), (5, 1_600_000)] {
-            let values = crate::bench::data(n, d, 1).unwrap();
+            let values: Vec<f32> = crate::bench::data(n, d, 1).unwrap();
             let rows = Rows::from_slice(&values, n, d).unwrap();
             for spec in ["median", "nnm+trimmed_mean", "krum", "average"] {
                 engine.aggregate_blocking(spec.parse::<Spec>().unwrap().rule(), &rows, 1).unwrap();

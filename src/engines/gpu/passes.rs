@@ -7,6 +7,7 @@ use super::params::{MEDIAN, Params, RowEntry, groups};
 use super::pool::Buffer;
 use super::shader::{Coordinate, Kernel, READ_VECTORS, THREADS, quads, slices};
 use super::slabs::{Resident, Source};
+use crate::dtype::Dtype;
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::EXPONENT;
 use crate::engines::pair_sums::{Running, Sums};
@@ -52,8 +53,8 @@ impl<'a> GpuPasses<'a> {
 
     fn count(&mut self, rows: &[usize]) {
         self.traffic.passes += 1;
-        let matrices = if self.momentums.is_some() { 2 } else { 1 };
-        self.traffic.read += 4 * (matrices * self.in_matrix(rows).len() * self.d()) as u64;
+        let momentum = if self.momentums.is_some() { Dtype::F32.size() } else { 0 };
+        self.traffic.read += ((self.source.dtype().size() + momentum) * self.in_matrix(rows).len() * self.d()) as u64;
     }
 
     /// Rows without the virtual ones.
@@ -126,7 +127,7 @@ impl<'a> GpuPasses<'a> {
         let wanted = [&wanted[..], &[centre as usize]].concat();
         let rows = self.table(Use::Storage, table);
         let notes = self.table(Use::Storage, &vec![0u32; table.len() + more]);
-        let momentums = self.momentums;
+        let (momentums, dtype) = (self.momentums, self.source.dtype());
         let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
             let beta = momentums.map_or(0.0, |(_, beta)| beta);
             let params = device.filled(Use::Uniform, &[Params { centre, beta, ..Params::new(chunk, table.len()) }]);
@@ -135,7 +136,7 @@ impl<'a> GpuPasses<'a> {
             let other = momentums.map_or((6, given), |(momentums, _)| (7, momentums.slab(chunk)));
             let mut bindings = vec![(0, slab), (1, &rows), (2, &params), (3, &y), (4, &notes), other];
             bindings.extend(extra.map(|extra| (5, extra)));
-            device.bind(kernel, &bindings).dispatch(encoder, groups(chunk.columns.div_ceil(kernel.columns())));
+            device.bind(kernel, dtype, &bindings).dispatch(encoder, groups(chunk.columns.div_ceil(kernel.columns())));
             let parts = [(&y, 4 * chunk.columns as u64), (&notes, 4 * (table.len() + more) as u64)];
             (device.fetch_all(encoder, &parts), vec![params, y])
         };
@@ -196,17 +197,17 @@ impl Passes for GpuPasses<'_> {
         if columns.len() == self.d() {
             self.count(rows);
         } else {
-            self.traffic.read += 4 * (rows.len() * columns.len()) as u64;
+            self.traffic.read += (self.source.dtype().size() * rows.len() * columns.len()) as u64;
         }
         if let Source::Host { rows: host, .. } = &self.source {
             let value = |i: usize, k: usize| match i {
                 ORIGIN => 0.0,
                 GIVEN => self.given[k],
-                i => host.row(i)[k],
+                i => host.values()[i].at(k),
             };
             return Ok(rows.iter().flat_map(|&i| columns.iter().map(move |&k| value(i, k))).collect());
         }
-        let total = columns.len();
+        let (total, dtype) = (columns.len(), self.source.dtype());
         let table = self.table(Use::Storage, &RowEntry::plain(rows));
         let mut values = vec![0.0; rows.len() * total];
         let of = |chunk: &Chunk| {
@@ -221,7 +222,8 @@ impl Passes for GpuPasses<'_> {
             let params = device.filled(Use::Uniform, &[params]);
             let wanted = device.filled(Use::Storage, if width == 0 { &[0] } else { &wanted[..] });
             let out = device.buffer(Use::Storage, 4 * u64::from(width.max(1)) * rows.len() as u64);
-            let bound = device.bind(Kernel::Gather, &[(0, slab), (1, &table), (2, &params), (3, &out), (5, &wanted), (6, given)]);
+            let bound =
+                device.bind(Kernel::Gather, dtype, &[(0, slab), (1, &table), (2, &params), (3, &out), (5, &wanted), (6, given)]);
             let [x, y, _] = groups((width as usize).div_ceil(Kernel::Gather.columns()));
             bound.dispatch(encoder, [x, y, rows.len() as u32]);
             (device.fetch(encoder, &out, 0, 4 * u64::from(width.max(1)) * rows.len() as u64), vec![params, wanted, out])
@@ -252,12 +254,13 @@ impl Passes for GpuPasses<'_> {
         let table = self.table(Use::Storage, &entries);
         let notes = self.table(Use::Storage, &vec![0u32; m]);
         let mut running = Running::new(m, frames.len());
+        let dtype = self.source.dtype();
         let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
             let params = device.filled(Use::Uniform, &[Params { centre, voters, anchor, ..Params::new(chunk, m) }]);
             let bytes = 4 * (chunk.blocks() * sums_a_block) as u64;
             let sums = device.buffer(Use::Storage, bytes);
             let bindings = [(0, slab), (1, &table), (2, &params), (3, &sums), (4, &notes), (6, given)];
-            let bound = device.bind(Kernel::Gram { rows: m, frames: frames.len() }, &bindings);
+            let bound = device.bind(Kernel::Gram { rows: m, frames: frames.len() }, dtype, &bindings);
             let [x, y, _] = groups(chunk.blocks());
             bound.dispatch(encoder, [x, y, slices(m) as u32]);
             (device.fetch_all(encoder, &[(&sums, bytes), (&notes, 4 * m as u64)]), vec![params, sums])
@@ -305,13 +308,14 @@ impl Passes for GpuPasses<'_> {
         let (weights, sizes) = (self.weights(&mixed), self.table(Use::Storage, sizes));
         let notes = self.table(Use::Storage, &vec![0u32; rows.len()]);
         let mut totals = vec![ExactSum::default(); m];
+        let dtype = self.source.dtype();
         let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
             let params = Params { centre: mixed.centre as u32, ..Params::new(chunk, rows.len()) };
             let params = device.filled(Use::Uniform, &[params]);
             let bytes = 4 * (chunk.blocks() * m) as u64;
             let sums = device.buffer(Use::Storage, bytes);
             let inputs = [(0, slab), (1, &table), (2, &params), (3, &sums), (4, &notes), (5, &weights), (6, given), (7, &sizes)];
-            device.bind(Kernel::Deviations { values: m }, &inputs).dispatch(encoder, groups(chunk.blocks()));
+            device.bind(Kernel::Deviations { values: m }, dtype, &inputs).dispatch(encoder, groups(chunk.blocks()));
             (device.fetch(encoder, &sums, 0, bytes), vec![params, sums])
         };
         let take = |_: &Chunk, sums: &[f32]| {
@@ -327,15 +331,11 @@ impl Passes for GpuPasses<'_> {
         match &self.source {
             _ if row == ORIGIN => out.fill(0.0),
             _ if row == GIVEN => out.copy_from_slice(&self.given),
-            Source::Host { rows, .. } => out.copy_from_slice(rows.row(row)),
+            Source::Host { rows, .. } => rows.values()[row].copy_to(out),
             Source::Resident(resident) => {
                 for chunk in self.source.layout().chunks() {
-                    let mut encoder = self.device.encoder();
-                    let fetch = resident.fetch_row(&mut encoder, &chunk, row);
-                    self.device.submit(encoder);
                     let to = &mut out[chunk.first..chunk.first + chunk.columns];
-                    self.device.receive(fetch, |values: &[f32]| to.copy_from_slice(values)).await?;
-                    self.traffic.downloaded += 4 * chunk.columns as u64;
+                    self.traffic.downloaded += resident.copy_row(&chunk, row, to).await?;
                 }
             }
         }
@@ -344,7 +344,7 @@ impl Passes for GpuPasses<'_> {
 
     async fn weiszfeld(&mut self, rows: &[usize], centre: usize, scales: &[f32], how: Weiszfeld) -> Result<Weiszfelds> {
         let m = rows.len();
-        let device = self.device.clone();
+        let (device, dtype) = (self.device.clone(), self.source.dtype());
         let mut state = Weiszfelds::start(scales);
         let start = [0, 0, f32::INFINITY.to_bits(), 0].into_iter().chain(state.scaled_weights.iter().map(|w| w.to_bits()));
         let on_device = self.table(Use::Storage, &start.collect::<Vec<u32>>());
@@ -367,11 +367,11 @@ impl Passes for GpuPasses<'_> {
         };
         let bind = |params: &Buffer, slab: &Buffer| {
             let bindings = [(0, slab), (1, &table), (2, params), (3, &sums), (4, &notes), (5, &on_device), (6, slab)];
-            device.bind(Kernel::Weiszfeld { rows: m }, &bindings)
+            device.bind(Kernel::Weiszfeld { rows: m }, dtype, &bindings)
         };
         let any = Chunk { index: 0, first: 0, columns: 0 };
         let step_params = params(&any, 0);
-        let step = device.bind(Kernel::WeiszfeldStep, &[(1, &table), (2, &step_params), (3, &sums), (5, &on_device)]);
+        let step = device.bind(Kernel::WeiszfeldStep, dtype, &[(1, &table), (2, &step_params), (3, &sums), (5, &on_device)]);
 
         // Slabs that stay are bound once, and many rounds go in one submission.
         let (mut bound, mut held) = (Vec::new(), Vec::new());
@@ -426,24 +426,24 @@ impl Passes for GpuPasses<'_> {
         Ok(state)
     }
 
-    async fn plain(&mut self, what: Plain, _room: &mut [f32]) -> Result<u32> {
-        let n = self.n();
+    async fn plain(&mut self, what: Plain, _room: &mut [u16]) -> Result<u16> {
+        let (n, dtype) = (self.n(), self.source.dtype());
         let everyone: Vec<usize> = (0..n).collect();
         self.count(&everyone);
         let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, _: &Buffer| {
-            let vectors = n * chunk.stride() / 4;
+            let vectors = n * chunk.stride() * dtype.size() / 16;
             let (kernel, count, made) = match what {
                 Plain::Read => (Kernel::Read, vectors.div_ceil(READ_VECTORS), 4 * vectors.div_ceil(READ_VECTORS)),
                 Plain::Copy => (Kernel::Copy, vectors.div_ceil(THREADS), 16 * vectors),
                 Plain::Upload => return (device.fetch(encoder, slab, 0, 4), Vec::new()),
             };
             let to = device.buffer(Use::Storage, made as u64);
-            device.bind(kernel, &[(0, slab), (3, &to)]).dispatch(encoder, groups(count));
+            device.bind(kernel, dtype, &[(0, slab), (3, &to)]).dispatch(encoder, groups(count));
             // Of a copy some values, as a sign that it is done.
             (device.fetch(encoder, &to, 0, if what == Plain::Read { made as u64 } else { 16 }), vec![to])
         };
         let mut folded = 0;
-        self.each_slab(&everyone, encode, |_, values: &[u32]| folded = values.iter().fold(folded, |a, b| a ^ b)).await?;
+        self.each_slab(&everyone, encode, |_, values: &[u16]| folded = values.iter().fold(folded, |a, b| a ^ b)).await?;
         Ok(folded)
     }
 

@@ -1,11 +1,15 @@
 //! The text of every kernel: files of `shaders/`, joined from a short list of parts. Only what WGSL cannot express is
 //! generated: unrolled networks and the lengths of private arrays. Nothing here needs a device.
 
+use crate::dtype::Dtype;
 use crate::engines::network::Network;
 use crate::plan::{Stat, Ties};
 use std::fmt::Write;
 
 const MATRIX: &str = include_str!("../../../shaders/matrix.wgsl");
+const MATRIX_F32: &str = include_str!("../../../shaders/matrix_f32.wgsl");
+const MATRIX_F16: &str = include_str!("../../../shaders/matrix_f16.wgsl");
+const MATRIX_BF16: &str = include_str!("../../../shaders/matrix_bf16.wgsl");
 const COORDINATE: &str = include_str!("../../../shaders/coordinate.wgsl");
 const COORDINATE_SORT: &str = include_str!("../../../shaders/coordinate_sort.wgsl");
 const DEVIATIONS: &str = include_str!("../../../shaders/deviations.wgsl");
@@ -38,7 +42,7 @@ pub(crate) const MOST_ROWS: usize = 1024;
 /// Columns a group of a tiled kernel sums, as in `tile.wgsl`.
 pub(crate) const BLOCK: usize = 4096;
 
-/// Vectors of four values that a group of the reading kernel reads, as in `read.wgsl`.
+/// Vectors of four words that a group of the reading kernel reads, as in `read.wgsl`.
 pub(crate) const READ_VECTORS: usize = 8192;
 
 /// Invocations of a group of a tiled kernel, and vectors of a tile, as in `tile.wgsl`; the reading and copying kernels have as many.
@@ -100,17 +104,23 @@ impl Kernel {
         }
     }
 
-    /// The whole WGSL text.
-    pub(crate) fn source(self) -> String {
+    /// The whole WGSL text, for a matrix of values of this type.
+    pub(crate) fn source(self, dtype: Dtype) -> String {
+        let matrix = match dtype {
+            Dtype::F32 => MATRIX_F32,
+            Dtype::F16 => MATRIX_F16,
+            Dtype::Bf16 => MATRIX_BF16,
+        };
+        let with = |parts: &[&str]| [&[MATRIX, matrix], parts].concat().concat();
         match self {
-            Kernel::Coordinate(what) => what.source(),
-            Kernel::Mix => [MATRIX, SUM, MIX].concat(),
-            Kernel::Gram { .. } => [MATRIX, TILE, GRAM].concat(),
-            Kernel::Deviations { values } => [MATRIX, SUM, MIXED, &sizes(values), DEVIATIONS].concat(),
-            Kernel::Weiszfeld { .. } => [MATRIX, TILE, WEISZFELD].concat(),
-            Kernel::WeiszfeldStep => [MATRIX, WEISZFELD_STEP].concat(),
-            Kernel::Momentum => [MATRIX, STEP, MOMENTUM].concat(),
-            Kernel::Gather => [MATRIX, GATHER].concat(),
+            Kernel::Coordinate(what) => with(&[&what.source()]),
+            Kernel::Mix => with(&[SUM, MIX]),
+            Kernel::Gram { .. } => with(&[TILE, GRAM]),
+            Kernel::Deviations { values } => with(&[SUM, MIXED, &sizes(values), DEVIATIONS]),
+            Kernel::Weiszfeld { .. } => with(&[TILE, WEISZFELD]),
+            Kernel::WeiszfeldStep => with(&[WEISZFELD_STEP]),
+            Kernel::Momentum => with(&[STEP, MOMENTUM]),
+            Kernel::Gather => with(&[GATHER]),
             Kernel::Read => READ.into(),
             Kernel::Copy => COPY.into(),
         }
@@ -186,6 +196,7 @@ impl Coordinate {
         self.values > UNROLLED && matches!(self.stat, Stat::Ranks { .. } | Stat::Nearest { .. })
     }
 
+    /// What follows the matrix.
     fn source(self) -> String {
         let (sum, mixed) = if self.mixed { (SUM, MIXED) } else { ("", "") };
         let load = if self.stepped { [STEP, LOAD_STEPPED].concat() } else { LOAD.into() };
@@ -194,9 +205,9 @@ impl Coordinate {
             Stat::MajoritySign => SIGNS,
             Stat::CountedMedian | Stat::CountedTrimmedMean { .. } => COUNTED,
             _ if self.sorts() => COORDINATE_SORT,
-            _ => return [MATRIX, &load, COORDINATE, sum, mixed, &prelude, &self.unrolled()].concat(),
+            _ => return [&load, COORDINATE, sum, mixed, &prelude, &self.unrolled()].concat(),
         };
-        [MATRIX, &load, COORDINATE, sum, mixed, &prelude, body].concat()
+        [&load, COORDINATE, sum, mixed, &prelude, body].concat()
     }
 
     /// Constants, and the key of one of the ordered values.
@@ -355,13 +366,13 @@ mod tests {
     use naga::proc::Layouter;
     use naga::valid::{Capabilities, ValidationFlags, Validator};
 
-    fn parsed(kernel: Kernel) -> naga::Module {
-        let source = kernel.source();
+    fn parsed(kernel: Kernel, dtype: Dtype) -> naga::Module {
+        let source = kernel.source(dtype);
         naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{kernel:?}: {}", e.emit_to_string(&source)))
     }
 
-    fn validated(kernel: Kernel) -> Result<(), String> {
-        let module = parsed(kernel);
+    fn validated(kernel: Kernel, dtype: Dtype) -> Result<(), String> {
+        let module = parsed(kernel, dtype);
         let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
         let info = validator.validate(&module).map_err(|e| format!("{kernel:?}: {e:?}"))?;
         let constants = kernel.constants().into_iter().map(|(name, value)| (name.to_string(), value)).collect();
@@ -402,7 +413,13 @@ mod tests {
     #[test]
     fn every_specialisation_is_valid() {
         for kernel in kernels() {
-            validated(kernel).unwrap();
+            validated(kernel, Dtype::F32).unwrap();
+        }
+        for dtype in [Dtype::F16, Dtype::Bf16] {
+            kernels()
+                .into_iter()
+                .filter(|kernel| kernel.name() != "coordinate")
+                .for_each(|kernel| validated(kernel, dtype).unwrap());
         }
     }
 
@@ -429,7 +446,7 @@ mod tests {
     fn host_structs_are_those_of_the_shader() {
         use crate::engines::gpu::params::{Params, RowEntry};
         use std::mem::{offset_of, size_of};
-        let module = parsed(Kernel::Mix);
+        let module = parsed(Kernel::Mix, Dtype::F32);
         let rows = [
             offset_of!(RowEntry, index),
             offset_of!(RowEntry, scale),
@@ -462,11 +479,11 @@ mod tests {
                 ref other => panic!("{name}: {other:?}"),
             }
         };
-        let gram = parsed(Kernel::Gram { rows: 5, frames: 1 });
+        let gram = parsed(Kernel::Gram { rows: 5, frames: 1 }, Dtype::F32);
         let shared = ["BLOCK", "THREADS", "TILE", "EXPONENT", "ORIGIN", "GIVEN"].map(|name| value(&gram, name));
         let exponent = crate::engines::keys::EXPONENT as usize;
         assert_eq!(shared, [BLOCK, THREADS, TILE_VECTORS, exponent, crate::engines::passes::ORIGIN, crate::engines::passes::GIVEN]);
-        assert_eq!(value(&parsed(Kernel::Deviations { values: 5 }), "BLOCK"), BLOCK);
-        assert_eq!(["THREADS", "READ_VECTORS"].map(|name| value(&parsed(Kernel::Read), name)), [THREADS, READ_VECTORS]);
+        assert_eq!(value(&parsed(Kernel::Deviations { values: 5 }, Dtype::F32), "BLOCK"), BLOCK);
+        assert_eq!(["THREADS", "READ_VECTORS"].map(|name| value(&parsed(Kernel::Read, Dtype::F32), name)), [THREADS, READ_VECTORS]);
     }
 }

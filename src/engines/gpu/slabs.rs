@@ -1,11 +1,12 @@
 //! A matrix as slabs of columns: n rows × some columns, row-major, each in a buffer of its own. No slab is larger than what a
 //! kernel can bind, so neither the device's limits nor its memory bound the size of a matrix.
 
-use super::device::{Device, Encoder, Fetch, Use};
+use super::device::{Device, Use};
 use super::layout::{Chunk, Layout};
 use super::params::{Params, RowEntry, groups};
 use super::pool::Buffer;
 use super::shader::Kernel;
+use crate::dtype::Dtype;
 use crate::engines::passes::Traffic;
 use crate::error::Result;
 use crate::rows::Rows;
@@ -13,9 +14,11 @@ use std::sync::Arc;
 
 /// A buffer with some rows of some columns, copied from the host.
 fn upload(device: &Device, rows: &Rows, chunk: &Chunk, wanted: &[usize]) -> Buffer {
-    let slab = device.buffer(Use::Storage, 4 * (rows.n() * chunk.stride()) as u64);
+    let stride = chunk.stride() * rows.dtype().size();
+    let slab = device.buffer(Use::Storage, (rows.n() * stride) as u64);
     for &i in wanted {
-        device.write(&slab, 4 * (i * chunk.stride()) as u64, &rows.row(i)[chunk.first..chunk.first + chunk.columns]);
+        let values = rows.values()[i].slice(chunk.first..chunk.first + chunk.columns);
+        device.write(&slab, (i * stride) as u64, values.bytes());
     }
     slab
 }
@@ -40,6 +43,14 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Type of the values.
+    pub(crate) fn dtype(&self) -> Dtype {
+        match self {
+            Source::Host { rows, .. } => rows.dtype(),
+            Source::Resident(resident) => resident.dtype,
+        }
+    }
+
     /// Does a slab stay on the device from one pass to the next?
     pub(crate) fn stays(&self) -> bool {
         !matches!(self, Source::Host { kept: None, .. })
@@ -50,12 +61,12 @@ impl<'a> Source<'a> {
         match self {
             Source::Resident(resident) => resident.slabs[chunk.index].clone(),
             Source::Host { rows, kept: None, .. } => {
-                traffic.uploaded += 4 * (wanted.len() * chunk.columns) as u64;
+                traffic.uploaded += (rows.dtype().size() * wanted.len() * chunk.columns) as u64;
                 Arc::new(upload(device, rows, chunk, wanted))
             }
             Source::Host { rows, kept: Some(kept), .. } => kept[chunk.index]
                 .get_or_insert_with(|| {
-                    traffic.uploaded += 4 * (rows.n() * chunk.columns) as u64;
+                    traffic.uploaded += (rows.dtype().size() * rows.n() * chunk.columns) as u64;
                     Arc::new(upload(device, rows, chunk, &(0..rows.n()).collect::<Vec<_>>()))
                 })
                 .clone(),
@@ -68,12 +79,14 @@ impl<'a> Source<'a> {
 pub(crate) struct Resident {
     device: Arc<Device>,
     layout: Layout,
+    dtype: Dtype,
     slabs: Vec<Arc<Buffer>>,
 }
 
 impl Resident {
     pub(crate) async fn load(device: &Arc<Device>, rows: &Rows<'_>) -> Result<Self> {
-        let layout = Layout::new(device, rows.n(), rows.d())?;
+        let dtype = rows.dtype();
+        let layout = Layout::new(device, rows.n(), rows.d(), dtype)?;
         let everyone: Vec<usize> = (0..rows.n()).collect();
         let mut slabs = Vec::new();
         for chunk in layout.chunks() {
@@ -81,7 +94,7 @@ impl Resident {
             device.settle(&slab).await?;
             slabs.push(Arc::new(slab));
         }
-        Ok(Self { device: device.clone(), layout, slabs })
+        Ok(Self { device: device.clone(), layout, dtype, slabs })
     }
 
     pub(crate) fn device(&self) -> &Arc<Device> {
@@ -105,17 +118,23 @@ impl Resident {
         self.layout.d
     }
 
+    /// Bytes from one row of a slab to the next.
+    fn stride(&self, chunk: &Chunk) -> u64 {
+        (chunk.stride() * self.dtype.size()) as u64
+    }
+
     pub(crate) async fn read(&self) -> Result<Vec<f32>> {
         let (n, d) = (self.n(), self.d());
         let mut values = vec![0.0; n * d];
         for chunk in self.layout.chunks() {
             let mut encoder = self.device.encoder();
-            let fetch = self.device.fetch(&mut encoder, &self.slabs[chunk.index], 0, 4 * (n * chunk.stride()) as u64);
+            let fetch = self.device.fetch(&mut encoder, &self.slabs[chunk.index], 0, n as u64 * self.stride(&chunk));
             self.device.submit(encoder);
-            let copy = |slab: &[f32]| {
+            let copy = |slab: &[u8]| {
+                let slab = self.dtype.values(slab);
                 for i in 0..n {
-                    let row = &slab[i * chunk.stride()..][..chunk.columns];
-                    values[i * d + chunk.first..][..chunk.columns].copy_from_slice(row);
+                    let row = slab.slice(i * chunk.stride()..i * chunk.stride() + chunk.columns);
+                    row.copy_to(&mut values[i * d + chunk.first..][..chunk.columns]);
                 }
             };
             self.device.receive(fetch, copy).await?;
@@ -123,16 +142,22 @@ impl Resident {
         Ok(values)
     }
 
-    /// Starts to fetch one row of a slab.
-    pub(crate) fn fetch_row(&self, encoder: &mut Encoder, chunk: &Chunk, row: usize) -> Fetch {
-        self.device.fetch(encoder, &self.slabs[chunk.index], 4 * (row * chunk.stride()) as u64, 4 * chunk.columns as u64)
+    /// Copies one row of a slab; the number of bytes that came from the device.
+    pub(crate) async fn copy_row(&self, chunk: &Chunk, row: usize, out: &mut [f32]) -> Result<u64> {
+        let mut encoder = self.device.encoder();
+        let bytes = self.stride(chunk);
+        let fetch = self.device.fetch(&mut encoder, &self.slabs[chunk.index], row as u64 * bytes, bytes);
+        self.device.submit(encoder);
+        let copy = |bytes: &[u8]| self.dtype.values(bytes).slice(0..out.len()).copy_to(out);
+        self.device.receive(fetch, copy).await?;
+        Ok(bytes)
     }
 
     /// Sets a row to zero.
     pub(crate) fn zero(&mut self, row: usize) -> Result<()> {
         let mut encoder = self.device.encoder();
         for chunk in self.layout.chunks() {
-            let bytes = 4 * chunk.stride() as u64;
+            let bytes = self.stride(&chunk);
             encoder.clear_buffer(&self.slabs[chunk.index].buffer, row as u64 * bytes, Some(bytes));
         }
         self.device.submit(encoder);
@@ -142,23 +167,25 @@ impl Resident {
 
     /// New rows from old ones by index; `None` is a row of zeros. Copied on the device.
     pub(crate) fn rearrange(&mut self, rows: &[Option<usize>]) -> Result<()> {
-        let layout = Layout::new(&self.device, rows.len(), self.d())?;
+        let layout = Layout::new(&self.device, rows.len(), self.d(), self.dtype)?;
         let mut encoder = self.device.encoder();
         let mut slabs = Vec::new();
         for new in layout.chunks() {
-            let slab = self.device.buffer(Use::Storage, 4 * (rows.len() * new.stride()) as u64).own();
+            let stride = self.stride(&new);
+            let slab = self.device.buffer(Use::Storage, rows.len() as u64 * stride).own();
             for (to, from) in rows.iter().enumerate() {
+                let to = to as u64 * stride;
                 let Some(from) = from else {
-                    encoder.clear_buffer(&slab.buffer, 4 * (to * new.stride()) as u64, Some(4 * new.stride() as u64));
+                    encoder.clear_buffer(&slab.buffer, to, Some(stride));
                     continue;
                 };
                 for old in self.layout.chunks() {
                     let first = old.first.max(new.first);
-                    let end = (old.first + old.columns).min(new.first + new.columns);
+                    let end = (old.first + old.stride()).min(new.first + new.stride());
                     if first < end {
-                        let source = 4 * (from * old.stride() + first - old.first) as u64;
-                        let target = 4 * (to * new.stride() + first - new.first) as u64;
-                        let bytes = 4 * (end - first) as u64;
+                        let bytes = |values: usize| (values * self.dtype.size()) as u64;
+                        let source = *from as u64 * self.stride(&old) + bytes(first - old.first);
+                        let (target, bytes) = (to + bytes(first - new.first), bytes(end - first));
                         encoder.copy_buffer_to_buffer(&self.slabs[old.index].buffer, source, &slab.buffer, target, bytes);
                     }
                 }
@@ -186,7 +213,7 @@ impl Resident {
             let bindings = [(0, &slab), (1, &table), (2, &params), (7, self.slab(&chunk))];
             let mut encoder = self.device.encoder();
             let [x, y, _] = groups(chunk.columns.div_ceil(Kernel::Momentum.columns()));
-            self.device.bind(Kernel::Momentum, &bindings).dispatch(&mut encoder, [x, y, present.len() as u32]);
+            self.device.bind(Kernel::Momentum, gradients.dtype(), &bindings).dispatch(&mut encoder, [x, y, present.len() as u32]);
             let fetch = self.device.fetch(&mut encoder, &table, 0, 4);
             self.device.submit(encoder);
             self.device.flush();

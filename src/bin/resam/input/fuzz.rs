@@ -5,6 +5,7 @@
 
 use super::{Data, vector};
 use crate::failure::Failure;
+use resam::{bf16, f16};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -15,7 +16,7 @@ type Matrix = (usize, usize, Vec<u32>);
 /// What a slow reader finds in a file.
 struct Slow<'a> {
     shape: Vec<u128>,
-    /// `f`, `i` or `u`, and the bytes of a value.
+    /// `f`, `b` for bf16, `i` or `u`, and the bytes of a value.
     kind: (char, usize),
     bytes: &'a [u8],
 }
@@ -50,6 +51,7 @@ impl<'a> Slow<'a> {
             return None;
         };
         let kind = match descr.as_str() {
+            "'<f2" => ('f', 2),
             "'<f4" => ('f', 4),
             "'<f8" => ('f', 8),
             "'<i4" => ('i', 4),
@@ -78,6 +80,8 @@ impl<'a> Slow<'a> {
         };
         let tensor = entries.values().next().filter(|_| notes.as_ref().is_none_or(sound) && entries.len() == 1)?;
         let kind = match tensor["dtype"].as_str()? {
+            "F16" => ('f', 2),
+            "BF16" => ('b', 2),
             "F32" => ('f', 4),
             "F64" => ('f', 8),
             "I32" => ('i', 4),
@@ -96,6 +100,8 @@ impl<'a> Slow<'a> {
     fn matrix(&self) -> Option<Matrix> {
         let [n @ 1..=65_536, d] = self.shape[..] else { return None };
         let values: Vec<u32> = match self.kind {
+            ('f', 2) => self.bytes.chunks(2).map(|b| f16::from_le_bytes(b.try_into().unwrap()).to_f32().to_bits()).collect(),
+            ('b', _) => self.bytes.chunks(2).map(|b| bf16::from_le_bytes(b.try_into().unwrap()).to_f32().to_bits()).collect(),
             ('f', 4) => self.bytes.chunks(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect(),
             ('f', 8) => self.bytes.chunks(8).map(|b| (f64::from_le_bytes(b.try_into().unwrap()) as f32).to_bits()).collect(),
             _ => return None,
@@ -107,6 +113,8 @@ impl<'a> Slow<'a> {
         let value = |bytes: &[u8]| {
             let number = bytes.iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
             match self.kind {
+                ('f', 2) => f16::from_bits(number as u16).to_f64(),
+                ('b', _) => bf16::from_bits(number as u16).to_f64(),
                 ('f', 4) => f64::from(f32::from_bits(number as u32)),
                 ('f', _) => f64::from_bits(number),
                 ('i', 4) => f64::from(number as u32 as i32),
@@ -184,7 +192,9 @@ impl Readers<'_> {
             return Err(format!("{taken} bytes taken for a file of {}", file.len()));
         }
         let bits = |data: Data| {
-            data.rows().map(|rows| (rows.n(), rows.d(), rows.iter().flatten().map(|v| v.to_bits()).collect::<Vec<_>>()))
+            data.rows().map(|rows| {
+                (rows.n(), rows.d(), rows.iter().flat_map(|row| row.into_owned()).map(f32::to_bits).collect::<Vec<_>>())
+            })
         };
         let matrix = matrix.expect("measured").and_then(bits);
         let list = list.expect("measured").map(|list| list.into_iter().map(f64::to_bits).collect::<Vec<_>>());
@@ -220,9 +230,12 @@ fn compose(recipe: &[u8; 14]) -> (Vec<u8>, &'static str) {
     let sides = [side(a), side(b), side(c)][..dimensions].join(", ");
     let numpy = format % 2 == 0;
     let kinds = ["<f4", "<f8", "<i4", "<i8", "<u4", "<u8", ">f4", "|O", "<f2"];
-    let dtypes = ["F32", "F64", "I32", "I64", "U32", "U64", "BF16", "f32", "BOOL"];
-    let kind = if kind % 4 == 0 { kind / 4 % kinds.len() } else { kind % 2 };
-    let width = if kind % 2 == 0 { 4 } else { 8 };
+    let dtypes = ["F32", "F64", "I32", "I64", "U32", "U64", "f32", "BOOL", ["F16", "BF16"][how % 2]];
+    let kind = if kind % 4 == 0 { kind / 4 % kinds.len() } else { [0, 1, 8][kind % 3] };
+    let width = match kind {
+        8 => 2,
+        _ => [4, 8][kind % 2],
+    };
     let count = [a, b, c][..dimensions].iter().try_fold(1usize, |count, at| count.checked_mul(side(*at).parse().ok()?));
     let needed = count.and_then(|count| count.checked_mul(width)).filter(|bytes| *bytes <= 1 << 20).unwrap_or(48);
     let held = match data % 16 {
