@@ -7,6 +7,14 @@ use std::ops::Range;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
+/// Bytes of rows that are likely in a cache already: asking for them only takes time.
+const CACHED: usize = 1 << 22;
+
+/// Are these rows so long that they should be asked for?
+pub(super) fn pays(rows: &[Values<'_>]) -> bool {
+    rows.iter().map(|row| row.bytes().len()).sum::<usize>() > CACHED
+}
+
 /// The lines of some columns of all rows, row after row, that are still to be asked for.
 pub(super) struct Ahead<'a> {
     rows: &'a [Values<'a>],
@@ -20,6 +28,7 @@ pub(super) struct Ahead<'a> {
 impl<'a> Ahead<'a> {
     /// Of some columns, which need not be there: asking is no access.
     pub(super) fn new(rows: &'a [Values<'a>], columns: Range<usize>) -> Self {
+        let rows = if pays(rows) { rows } else { &[] };
         let step = rows.first().map_or(1, |row| LINE / row.dtype().size());
         Self { rows, step, row: 0, at: columns.start, columns }
     }

@@ -1,7 +1,7 @@
 //! Coordinate-wise statistics, in one read. Sixteen rows at a time are sorted in registers as they are read; a pruned network merges
 //! such runs over tiles of columns that stay in the first-level cache.
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, pays};
 use super::mixed::{self, MixedRows, held};
 use super::{Notes, Widened};
 use crate::dtype::{Dtype, Values};
@@ -11,6 +11,7 @@ use crate::engines::network::{Network, RUN, sort};
 use crate::engines::passes::{Columns, First};
 use crate::plan::{Stat, Ties};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
+use prefetch_index::prefetch_index;
 use std::ops::{Deref, DerefMut, Range};
 
 /// Columns of a tile: each wire of the network is this many lanes wide.
@@ -52,7 +53,7 @@ pub(super) fn tiles(m: usize) -> usize {
     (SLAB / size_of::<Wire>() / m.max(1)).clamp(1, TILES)
 }
 
-/// Columns that are too near to be asked for: those before them are done with too soon.
+/// How far ahead rows are asked for: nearer columns are needed too soon.
 const NEAR: usize = 4 * LANES;
 
 /// y_k = stat((W·X)_k) into `out`. `rows` are those of `what`, `centre` the one that mixed rows are centred on.
@@ -62,9 +63,14 @@ pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, 
         First::Mixed(mixed) => Some(MixedRows::new(mixed.mixing, centre)),
         First::Rows | First::Counted(_) => None,
     };
-    let pass = Pass { what, rows, mixed, order: Order::new(Network::new(what.stat, m)) };
-    // Halves are widened beside the keys, and read anew from the first-level cache.
-    let most = if rows.iter().all(|row| row.dtype() == Dtype::F32) { TILES } else { TILES / 4 };
+    // Halves are widened beside the keys, and read anew from the first-level cache; mixed rows stand beside them too.
+    let most = match rows.first().map(|row| row.dtype()) {
+        Some(Dtype::F16 | Dtype::Bf16) => TILES / 4,
+        _ if mixed.is_some() => TILES / 2,
+        _ => TILES,
+    };
+    let near = if m <= RUN && most == TILES && pays(rows) { NEAR } else { 0 };
+    let pass = Pass { near, what, rows, mixed, order: Order::new(Network::new(what.stat, m)) };
     // A single run has no more streams than are read ahead of: its tiles need not leave the first-level cache.
     let tiles = if m <= RUN { 1 } else { tiles(m).min(most) };
     super::noted_blocks(rows.len(), m, out, |first, out, notes, widened| {
@@ -75,6 +81,8 @@ pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, 
 
 /// What a block of columns is computed from.
 struct Pass<'a> {
+    /// How far ahead rows are asked for while they are ordered, or 0. A slab of several runs is long enough to be read ahead of unasked.
+    near: usize,
     what: &'a Columns<'a>,
     rows: &'a [Values<'a>],
     mixed: Option<MixedRows<'a>>,
@@ -168,15 +176,7 @@ impl Pass<'_> {
             }
             None => rows,
         };
-        // A slab of several runs is long enough to be read ahead of without asking.
-        let lines = if self.mixed.is_none() && values.len() <= RUN { ahead.share(LANES, LANES / S::i32s::LEN) } else { 0 };
-        let bad = self.order.load(
-            simd,
-            values,
-            wires,
-            #[inline(always)]
-            || ahead.fetch(lines),
-        );
+        let bad = self.order.load(simd, values, wires, self.near);
         if bad && self.mixed.is_none() {
             note_bad(rows, &mut notes.bad);
         }
@@ -260,9 +260,9 @@ impl Order {
         Self { runs: network.runs, walks }
     }
 
-    /// Keys of the rows on the wires of each tile, in order within runs, `meanwhile` at each vector of columns; is any value not finite?
+    /// Keys of the rows on the wires of each tile, in order within runs; is any value not finite?
     #[inline(always)]
-    pub(super) fn load<S: Simd>(&self, simd: S, rows: &[&[f32]], wires: &mut [Wire], mut meanwhile: impl FnMut()) -> bool {
+    pub(super) fn load<S: Simd>(&self, simd: S, rows: &[&[f32]], wires: &mut [Wire], near: usize) -> bool {
         let mut bad = false;
         let unsorted: Vec<Vec<usize>>;
         let (runs, in_order) = if self.runs.is_empty() {
@@ -276,7 +276,7 @@ impl Order {
             macro_rules! load_run {
                 ($($n:literal)*) => {
                     match run.len() {
-                        $($n => bad |= load_run::<S, $n>(simd, rows_of_run, rows.len(), run, in_order, wires, &mut meanwhile),)*
+                        $($n => bad |= load_run::<S, $n>(simd, rows_of_run, rows.len(), run, in_order, wires, near),)*
                         _ => debug_assert!(false, "runs have up to sixteen rows"),
                     }
                 };
@@ -309,7 +309,7 @@ impl Order {
         let padded: Vec<&[f32]> = padded.iter().map(|row| &row[..]).collect();
         wires.resize(tiles * rows.len(), Wire::of(0));
         dispatch!(level, simd => {
-            self.load(simd, &padded, wires, || ());
+            self.load(simd, &padded, wires, 0);
             wires.chunks_exact_mut(rows.len().max(1)).for_each(|wires| self.merge(simd, wires));
         });
     }
@@ -386,7 +386,7 @@ fn load_run<S: Simd, const N: usize>(
     run: &[usize],
     in_order: bool,
     wires: &mut [Wire],
-    meanwhile: &mut impl FnMut(),
+    near: usize,
 ) -> bool {
     let width = S::i32s::LEN;
     let magnitude = S::i32s::splat(simd, i32::MAX);
@@ -400,9 +400,11 @@ fn load_run<S: Simd, const N: usize>(
     }
     for (t, wires) in wires.chunks_exact_mut(all).take(columns / LANES).enumerate() {
         for at in (0..LANES).step_by(width) {
-            meanwhile();
             let mut keys = [largest; N];
             for i in 0..N {
+                if near > 0 {
+                    prefetch_index(of_run[i], t * LANES + at + near);
+                }
                 let bits: S::i32s = S::f32s::from_slice(simd, &of_run[i][t * LANES + at..][..width]).bitcast();
                 largest = largest.max(bits & magnitude);
                 // As `keys::key`.

@@ -67,7 +67,7 @@ impl Pass<'_> {
         let values: Vec<[f32; LANES]> = sums.iter().map(|sum| std::array::from_fn(|t| held(centre[t], sum[t]))).collect();
         let values: Vec<&[f32]> = values.iter().map(|values| &values[..]).collect();
         let mut wires = vec![Wire::of(0); values.len()];
-        self.order.load(simd, &values, &mut wires, || ());
+        self.order.load(simd, &values, &mut wires, 0);
         self.order.merge(simd, &mut wires);
         let [low, high] = self.middle.map(|rank| &wires[rank]);
         let about = |key: i32, t: usize| f64::from(value(key)) - f64::from(centre[t]);

@@ -2,7 +2,7 @@
 
 use super::mixed::held;
 use super::{BLOCK, Widened};
-use crate::dtype::Values;
+use crate::dtype::{Dtype, Values};
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::{EXPONENT, magnitude};
 use crate::engines::passes::{Term, Weiszfelds, weiszfeld_step};
@@ -13,11 +13,12 @@ use rayon::prelude::*;
 /// Rows that are added together: few streams at a time are read ahead of, and their sums are loaded and stored once.
 const TOGETHER: usize = 8;
 
-/// Columns that are added at a time: rows of halves, widened, stay in the first-level cache.
+/// Columns of halves that are added at a time: widened they stay in the first-level cache.
 const PIECE: usize = 512;
 
 /// y = c + Σ w_i (x_i − c) into `out`, c the origin where there is no centre; the matrix indices of rows with NaN or infinite values.
 pub(crate) fn mix(level: Level, terms: &[(Values<'_>, Term)], centre: Option<Values<'_>>, out: &mut [f32]) -> Vec<usize> {
+    let step = if terms.iter().all(|(row, _)| row.dtype() == Dtype::F32) { BLOCK } else { PIECE };
     let notes = super::noted_blocks(terms.len(), 0, out, |first, out, notes, room| {
         let columns = first..first + out.len();
         let mut own = Vec::new();
@@ -26,8 +27,8 @@ pub(crate) fn mix(level: Level, terms: &[(Values<'_>, Term)], centre: Option<Val
         let mut any = false;
         dispatch!(level, simd => {
             for terms in terms.chunks(TOGETHER) {
-                for at in (0..centre.len()).step_by(PIECE) {
-                    let piece = at..centre.len().min(at + PIECE);
+                for at in (0..centre.len()).step_by(step) {
+                    let piece = at..centre.len().min(at + step);
                     any |= accumulate(simd, terms, first + at, &centre[piece.clone()], room, &mut sums[piece]);
                 }
             }

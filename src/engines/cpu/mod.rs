@@ -30,6 +30,9 @@ use std::sync::Arc;
 /// Columns whose products are summed in f32 before they are added exactly.
 pub(crate) const BLOCK: usize = 4096;
 
+/// Values of a sample that another thread would not be woken for.
+const ALONE: usize = 1 << 15;
+
 /// Settings of the CPU engine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CpuOptions {
@@ -136,8 +139,8 @@ impl Passes for CpuRows<'_> {
         let slices = self.some(rows);
         let mut values = vec![0.0; rows.len() * columns.len()];
         self.engine.on_threads(|| {
-            let rows = values.par_chunks_mut(columns.len().max(1)).zip(&slices);
-            rows.for_each(|(values, row)| values.iter_mut().zip(columns).for_each(|(value, &k)| *value = row.at(k)));
+            let rows = values.par_chunks_mut(columns.len().max(1)).zip(&slices).with_min_len(ALONE / columns.len().max(1));
+            rows.for_each(|(values, row)| row.gather(columns, values));
         });
         Ok(values)
     }

@@ -13,8 +13,14 @@ pub(crate) fn read(rows: &[&[u16]]) -> u16 {
     rows.par_iter().flat_map(|row| row.par_chunks(PIECE)).map(fold).reduce(|| 0, |a, b| a ^ b)
 }
 
+fn fold(values: &[u16]) -> u16 {
+    let (before, words, after) = bytemuck::pod_align_to(values);
+    let all = fold_words(words);
+    before.iter().chain(after).fold((all ^ all >> 16) as u16, |all, v| all ^ v)
+}
+
 simd! {
-    fn fold(values: &[u16]) -> u16 {
+    fn fold_words(values: &[u32]) -> u32 {
         let (a, rest) = values.split_at(values.len() / STREAMS);
         let (b, rest) = rest.split_at(a.len());
         let (c, rest) = rest.split_at(a.len());
