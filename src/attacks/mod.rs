@@ -66,7 +66,9 @@ pub trait Attack: Debug + Send {
     fn name(&self) -> &'static str;
 
     /// One line for people: the row and its parameters.
-    fn description(&self) -> String;
+    fn description(&self) -> String {
+        self.name().into()
+    }
 
     /// How many of the f workers attack; the others stay honest. Only [`NoAttack`] answers 0.
     fn attackers(&self, f: usize) -> usize {

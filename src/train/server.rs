@@ -1,7 +1,9 @@
 //! The server: what combines the rows that the workers sent.
 
+use std::sync::Arc;
+
 use super::BoxError;
-use crate::{Engine, Rows, Spec};
+use crate::{Engine, Rows, Rule};
 
 /// The rule at the server. Closures `FnMut(&Rows) -> Result<Vec<f32>, E>` are servers too.
 ///
@@ -26,29 +28,28 @@ where
     }
 }
 
-/// A rule of this crate on one of its engines.
+/// A [`Rule`] on an engine.
 #[derive(Clone, Debug)]
 pub struct RuleServer {
     engine: Engine,
-    spec: Spec,
+    rule: Arc<dyn Rule>,
     n: usize,
     f: usize,
 }
 
 impl RuleServer {
-    /// A server for n workers, at most f of them Byzantine unless the specification has an f of its own.
+    /// A server for n workers, at most f of them Byzantine.
     ///
     /// # Errors
     /// What the rule's check refuses.
-    pub fn new(engine: &Engine, spec: Spec, n: usize, f: usize) -> crate::Result<Self> {
-        let f = spec.f_or(f);
-        spec.rule().check(n, f)?;
-        Ok(Self { engine: engine.clone(), spec, n, f })
+    pub fn new(engine: &Engine, rule: Arc<dyn Rule>, n: usize, f: usize) -> crate::Result<Self> {
+        rule.check(n, f)?;
+        Ok(Self { engine: engine.clone(), rule, n, f })
     }
 
     /// λ of the rule for rows of d values, if one is known: see [`Point::lambda`](super::Point::lambda).
     pub fn lambda(&self, d: usize) -> Option<f64> {
-        self.spec.rule().lambda(self.n, self.f, d).value()
+        self.rule.lambda(self.n, self.f, d).value()
     }
 }
 
@@ -59,7 +60,7 @@ impl Server for RuleServer {
         let rows: Vec<&[f32]> = sent.iter().chain(absent.iter().map(|_| sent.row(0))).collect();
         let mut values = vec![0.0; sent.d()];
         let rows = Rows::from_rows(&rows)?;
-        pollster::block_on(self.engine.run(self.spec.rule(), (&rows).into(), self.f, &absent, &mut values))?;
+        pollster::block_on(self.engine.run(&*self.rule, (&rows).into(), self.f, &absent, &mut values))?;
         Ok(values)
     }
 }
@@ -67,12 +68,13 @@ impl Server for RuleServer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Spec;
 
     #[test]
     fn absent_workers_count_against_f() {
         let values = [1.0, 2.0, 4.0, 9.0, 100.0];
         let combine = |spec: &str, arrived: usize| {
-            let mut server = RuleServer::new(&Engine::cpu(), spec.parse().unwrap(), 5, 2).unwrap();
+            let mut server = RuleServer::new(&Engine::cpu(), spec.parse::<Spec>().unwrap().into_rule(), 5, 2).unwrap();
             server.combine(&Rows::from_slice(&values[..arrived], arrived, 1).unwrap())
         };
         assert_eq!(combine("trimmed_mean", 5).unwrap(), [4.0]);

@@ -17,7 +17,7 @@ fn mean(sent: &Rows) -> Result<Vec<f32>, BoxError> {
 }
 
 fn rule(spec: &str, config: &Config) -> RuleServer {
-    RuleServer::new(&Engine::cpu(), spec.parse::<Spec>().unwrap(), config.workers, config.byzantine).unwrap()
+    RuleServer::new(&Engine::cpu(), spec.parse::<Spec>().unwrap().into_rule(), config.workers, config.byzantine).unwrap()
 }
 
 fn run(config: &Config, attack: &str, server: &mut dyn Server) -> Result<History, TrainError> {

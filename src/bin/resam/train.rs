@@ -309,7 +309,9 @@ impl Task<'_> {
 
 /// The rule at the server, fresh for one run.
 fn server(engine: &Engine, rule: &str, config: &Config) -> Result<RuleServer, BoxError> {
-    Ok(RuleServer::new(engine, rule.parse::<Spec>()?, config.workers, config.byzantine)?)
+    let spec: Spec = rule.parse()?;
+    let f = spec.f_or(config.byzantine);
+    Ok(RuleServer::new(engine, spec.into_rule(), config.workers, f)?)
 }
 
 fn curve((rule, beta): (&str, f32), run: &Run) -> Curve {
