@@ -34,7 +34,7 @@ enum Layer {
 }
 
 impl Layer {
-    /// The lengths of its two blocks of parameters, weights and biases, and the bound of their uniform start, if it has any.
+    /// The lengths of its two blocks of parameters, weights and biases, if it has any.
     fn blocks(self) -> Option<[usize; 2]> {
         match self {
             Self::Affine { inputs, outputs } => Some([inputs * outputs, outputs]),
@@ -59,7 +59,7 @@ impl Layer {
 ///
 /// θ holds, layer by layer, the weights and then the biases: of an affine layer inputs × outputs, of a convolution
 /// outputs × inputs × height × width, of a batch norm γ and δ. Batch norm keeps no running averages, for there is no state:
-/// each worker normalises by its own batch, and a measurement by up to 500 test examples at once.
+/// each worker normalises by its own batch, and a measurement by up to 250 test examples at once.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// Channels, height and width of an example.
