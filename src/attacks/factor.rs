@@ -15,7 +15,8 @@ const EVALUATIONS: usize = 16;
 pub enum Factor {
     /// Always the same.
     Fixed(f64),
-    /// At each step the factor that [`search`] finds to take the aggregate farthest from ḡ.
+    /// At each step the factor ≥ 0 that a line search of 16 evaluations finds to take the aggregate farthest from ḡ: from 0 in
+    /// steps from 1 on that double while they improve, then in steps that shrink by 0.8.
     Search,
 }
 
@@ -46,7 +47,7 @@ impl FromStr for Factor {
         match (text, text.parse()) {
             ("search", _) => Ok(Self::Search),
             (_, Ok(factor)) if f64::is_finite(factor) => Ok(Self::Fixed(factor)),
-            _ => Err("it must be a finite number, search".into()),
+            _ => Err("it must be a finite number or search".into()),
         }
     }
 }

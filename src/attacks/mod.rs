@@ -319,8 +319,8 @@ mod tests {
         for (spec, hint) in [
             ("krum", "none, alie, foe, sign_flip, label_flip"),
             ("alie:nu=1", "it takes z"),
-            ("alie:z=nan", "a finite number, search or max"),
-            ("foe:nu=max", "a finite number, search"),
+            ("alie:z=nan", "a finite number or search or max"),
+            ("foe:nu=max", "a finite number or search"),
             ("alie:", "not key=value"),
             ("sf:z=1", "it takes none"),
             ("mimic:worker=-1", "worker = '-1'"),

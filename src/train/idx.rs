@@ -117,7 +117,8 @@ fn whole(path: &Path) -> io::Result<Vec<u8>> {
         return Ok(bytes);
     }
     let mut unpacked = vec![];
-    GzDecoder::new(&bytes[..]).read_to_end(&mut unpacked)?;
+    let unusable = |error| io::Error::other(format!("no gzip file, or truncated ({error})"));
+    GzDecoder::new(&bytes[..]).read_to_end(&mut unpacked).map_err(unusable)?;
     Ok(unpacked)
 }
 
@@ -178,7 +179,7 @@ mod tests {
             ("t10k-images-idx3-ubyte", file(&[u32::MAX; 3], &[0; 16]), "truncated"),
             ("t10k-labels-idx1-ubyte", file(&[2], &[0, 1]), "2 labels for the 1 images"),
             ("t10k-labels-idx1-ubyte", file(&[1], &[10]), "label 10"),
-            ("train-labels-idx1-ubyte.gz", b"no gzip".to_vec(), "gzip"),
+            ("train-labels-idx1-ubyte.gz", b"plain".to_vec(), "no gzip file"),
         ];
         for (name, bytes, part) in cases {
             let folder = folder();
