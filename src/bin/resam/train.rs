@@ -134,15 +134,15 @@ pub struct TrainArgs {
 
 const EXAMPLES: &str = "\
 Attacks (m, s: mean and standard deviation of the honest rows; a search tries 16 factors a step for the one that harms most):
-  none                                   all workers are honest
-  alie[:z=1.5], alie:z=max, alie:z=search    m - z*s; max: the z of the original paper
-  foe[:nu=1.1], foe:nu=search, ipm:tau=0.1   (1 - nu)*m = -tau*m
-  sign_flip (sf)                         -m
-  label_flip (lf)                        mean gradient on the labels (C - 1) - y
-  mimic[:worker=I]                       the row of one honest worker
-  gaussian[:sigma=200,seed=0]            noise
-  nan, inf, zero, huge                   NaN, infinity, 0 or 3e38 everywhere
-  silent                                 nothing is sent
+  none                                      all workers are honest
+  alie[:z=1.5], alie:z=max, alie:z=search   m - z*s; max: the z of the original paper
+  foe[:nu=1.1], foe:nu=search, ipm:tau=0.1  (1 - nu)*m = -tau*m
+  sign_flip (sf)                            -m
+  label_flip (lf)                           mean gradient on the labels (C - 1) - y
+  mimic[:worker=I]                          the row of one honest worker
+  gaussian[:sigma=200,seed=0]               noise
+  nan, inf, zero, huge                      NaN, infinity, 0 or 3e38 everywhere
+  silent                                    nothing is sent
 
 By data set: model; n, f; batch, steps; learning rate; L2, clip; steps between measurements
   digits                mlp:hidden=32; 15, 5; 25, 600; 1; 1e-4, none; 10
@@ -150,7 +150,7 @@ By data set: model; n, f; batch, steps; learning rate; L2, clip; steps between m
   cifar10               cifar_cnn; 25, 5; 50, 2000; 0.5, from step 1500 on 0.05; 1e-2, 5; 50
 
 Examples:
-  resam train                                      every attack against the trimmed mean
+  resam train                                      six attacks against the trimmed mean
   resam train --rule median --attack alie          one rule, one attack
   resam train --attack alie --attack foe:nu=20     attacks with their own strength
   resam train -n 25 -f 11 --beta 0.9 -o f11.svg    more workers, more of them hostile
