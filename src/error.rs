@@ -92,7 +92,7 @@ pub enum Error {
         f: usize,
     },
     /// A specification such as `krum:neighbors=3` could not be read.
-    #[error("rule specification '{spec}': {reason}")]
+    #[error("specification '{spec}': {reason}")]
     Spec {
         /// The text given.
         spec: String,

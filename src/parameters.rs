@@ -44,7 +44,8 @@ impl Parameters {
         match self.pairs.first() {
             None => Ok(()),
             Some((key, _)) => {
-                Err(Error::spec(&self.text, format!("{name} has no parameter '{key}'; it takes {}", self.known.join(", "))))
+                let known = if self.known.is_empty() { "none".into() } else { self.known.join(", ") };
+                Err(Error::spec(&self.text, format!("{name} has no parameter '{key}'; it takes {known}")))
             }
         }
     }

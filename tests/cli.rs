@@ -12,6 +12,41 @@ const N: usize = 11;
 const D: usize = 1003;
 const F: usize = 2;
 
+#[cfg(feature = "train")]
+#[test]
+fn training_refuses_what_it_cannot_read_or_run() {
+    let folder = Folder::new().with("t10k-labels-idx1-ubyte", b"short");
+    for (arguments, part) in [
+        ("--dataset imagenet", "digits, mnist, fashion_mnist, cifar10"),
+        ("--dataset mnist", "--data DIR"),
+        ("--dataset fashion_mnist --data .", "dataset-fashion-mnist"),
+        ("--dataset cifar10 --data .", "data_batch_1.bin"),
+        ("--data .", "built in"),
+        ("--model lstm", "logistic, mlp"),
+        ("--model cnn", "784"),
+        ("--split dirichlet", "alpha"),
+        ("--split extreme -n 5000", "without an example"),
+        ("--attack alie:z=loud", "search or max"),
+        ("--attack krum", "none, alie"),
+        ("-n 4 -f 2", "f < n/2"),
+        ("--clip 0", "clip must be"),
+    ] {
+        folder.fails(&format!("train --quiet --steps 2 --device cpu {arguments}"), part);
+    }
+}
+
+#[cfg(feature = "train")]
+#[test]
+fn training_draws_a_figure_and_diagnoses() {
+    let folder = Folder::new();
+    let out = folder.succeeds("train --steps 20 --device cpu --attack silent --attack nan --rule mda --diagnose -o a.svg");
+    assert!(
+        ["silent", "nan", "diverged", "λ of mda: 1.000", "λ of average: none known"].iter().all(|part| out.contains(part)),
+        "{out}"
+    );
+    assert_eq!(folder.names(), ["a.svg"]);
+}
+
 fn command() -> Command {
     let path = std::env::var("CARGO_BIN_EXE_resam").unwrap_or_else(|_| env!("CARGO_BIN_EXE_resam").into());
     Command::new(path)

@@ -3,12 +3,12 @@
 use super::{Attack, AttackError, Entry, Scene};
 
 pub(super) const ENTRY: Entry =
-    Entry { name: "label_flip", aliases: &["lf"], title: "Label flip", parameter: None, build: |_| Box::new(LabelFlip) };
+    Entry { name: "label_flip", aliases: &["lf"], title: "Label flip", parameters: "", build: |_| Ok(Box::new(LabelFlip)) };
 
 /// LF: the mean gradient of the honest workers' own batches with the labels (C − 1) − y, C the number of classes.
 ///
-/// The training loop computes it, as [`Scene::flipped`], and sends it as it is, without momentum. It is data poisoning: no value is out of range, and the workers may
-/// not even know that their data is wrong.
+/// The training loop computes it, as [`Scene::flipped`], and sends it as it is, without momentum. It is data poisoning: no
+/// value is out of range, and the workers may not even know that their data is wrong.
 ///
 /// Source: Allen-Zhu, Ebrahimianghazani, Li, Alistarh, "Byzantine-Resilient Non-Convex Stochastic Gradient Descent",
 /// ICLR 2021.
@@ -28,8 +28,8 @@ impl Attack for LabelFlip {
         true
     }
 
-    fn row(&self, scene: &Scene) -> Result<Vec<f32>, AttackError> {
-        scene.flipped().map(<[f32]>::to_vec).ok_or(AttackError::FlippedMissing)
+    fn row(&mut self, scene: &Scene) -> Result<Option<Vec<f32>>, AttackError> {
+        scene.flipped().map(|row| Some(row.to_vec())).ok_or(AttackError::FlippedMissing)
     }
 }
 
@@ -42,6 +42,6 @@ mod tests {
         let honest: [&[f32]; 1] = [&[1.0, 2.0]];
         let scene = Scene::new(&honest, 1).unwrap();
         assert!(matches!(LabelFlip.row(&scene), Err(AttackError::FlippedMissing)));
-        assert_eq!(LabelFlip.row(&scene.with_flipped(&[-7.5, 0.1]).unwrap()).unwrap(), [-7.5, 0.1]);
+        assert_eq!(LabelFlip.row(&scene.with_flipped(&[-7.5, 0.1]).unwrap()).unwrap().unwrap(), [-7.5, 0.1]);
     }
 }

@@ -1,16 +1,22 @@
 //! What Byzantine workers send: one file per attack.
 //!
-//! An attack sees everything ([`Scene`]: the rows that the honest workers send at this step) and answers with one
-//! row of d values, which every Byzantine worker sends. Letters: n workers, d coordinates, f Byzantine workers, ḡ the
-//! mean and s the unbiased per-coordinate standard deviation of the honest rows.
+//! An attack sees everything ([`Scene`]: the rows that the honest workers send at this step, and the server's rule) and
+//! answers with one row of d values, which every Byzantine worker sends. Letters: n workers, d coordinates, f Byzantine
+//! workers, ḡ the mean and s the unbiased per-coordinate standard deviation of the honest rows.
 //!
 //! | name | row | file |
 //! |---|---|---|
 //! | `none` | the Byzantine workers behave honestly | `none.rs` |
-//! | `alie` | ḡ − z·s | `alie.rs` |
-//! | `foe` | (1 − ν)·ḡ | `foe.rs` |
+//! | `alie` | ḡ − z·s; z given, the original's (`z=max`), or searched (`z=search`) | `alie.rs` |
+//! | `foe` (`ipm`) | (1 − ν)·ḡ; ν given, or searched (`nu=search`) | `foe.rs` |
 //! | `sign_flip` (`sf`) | −ḡ | `sign_flip.rs` |
 //! | `label_flip` (`lf`) | mean gradient on the labels (C − 1) − y | `label_flip.rs` |
+//! | `mimic` | the row of one honest worker | `mimic.rs` |
+//! | `gaussian` | noise | `gaussian.rs` |
+//! | `nan`, `inf`, `zero`, `huge` | NaN, ∞, 0 or 3·10³⁸ in every coordinate | `fault.rs` |
+//! | `silent` | nothing is sent | `silent.rs` |
+//!
+//! A search tries 16 factors at each step and takes the one whose aggregate is farthest from ḡ.
 //!
 //! To add one: a file with the type and its [`Attack`], its [`Entry`], and a line in [`list`].
 //!
@@ -20,31 +26,49 @@
 //! let (a, b) = ([1.0, 2.0], [3.0, 2.0]);
 //! let honest: [&[f32]; 2] = [&a, &b];
 //! let row = by_name("foe:nu=3")?.row(&Scene::new(&honest, 1)?)?;
-//! assert_eq!(row, [-4.0, -4.0]); // (1 − 3)·(2, 2)
+//! assert_eq!(row, Some(vec![-4.0, -4.0])); // (1 − 3)·(2, 2)
 //! # Ok::<(), resam::attacks::AttackError>(())
 //! ```
 
 mod alie;
+mod factor;
+mod fault;
 mod foe;
+mod gaussian;
 mod label_flip;
+mod mimic;
 mod none;
 mod sign_flip;
+mod silent;
 
-pub use alie::Alie;
+pub use alie::{Alie, Deviations};
+pub use factor::Factor;
+pub use fault::Fault;
 pub use foe::Foe;
+pub use gaussian::Gaussian;
 pub use label_flip::LabelFlip;
+pub use mimic::Mimic;
 pub use none::NoAttack;
 pub use sign_flip::SignFlip;
+pub use silent::Silent;
 
 use std::fmt::Debug;
 
-/// A strategy of the Byzantine workers.
-pub trait Attack: Debug + Send + Sync {
+use crate::Rows;
+use crate::parameters::Parameters;
+
+/// An error of somebody else's part, such as a rule.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A strategy of the Byzantine workers. What it keeps belongs to one run: make another for another run.
+pub trait Attack: Debug + Send {
     /// The attack's name in a SPEC, such as `alie`.
     fn name(&self) -> &'static str;
 
     /// One line for people: the row and its parameters.
-    fn description(&self) -> String;
+    fn description(&self) -> String {
+        self.name().into()
+    }
 
     /// How many of the f workers attack; the others stay honest. Only [`NoAttack`] answers 0.
     fn attackers(&self, f: usize) -> usize {
@@ -56,21 +80,27 @@ pub trait Attack: Debug + Send + Sync {
         false
     }
 
-    /// The row (d values) that every Byzantine worker sends.
+    /// The row (d values) that every Byzantine worker sends at this step, or `None` if they send nothing.
     ///
-    /// It is finite if the honest rows are finite and small enough for the formula's result to fit an `f32`.
+    /// But for faults it is finite if the honest rows are finite and small enough for the formula's result to fit an `f32`.
     ///
     /// # Errors
-    /// [`AttackError::FlippedMissing`] if the attack [flips labels](Self::flips_labels) and the scene has no such row.
-    fn row(&self, scene: &Scene) -> Result<Vec<f32>, AttackError>;
+    /// [`AttackError::FlippedMissing`] if the attack [flips labels](Self::flips_labels) and the scene has no such row;
+    /// [`AttackError::RuleMissing`] if it asks the rule and the scene has none; [`AttackError::Impossible`] if it has no row
+    /// for these workers; [`AttackError::Rule`] if the rule fails.
+    fn row(&mut self, scene: &Scene) -> Result<Option<Vec<f32>>, AttackError>;
 }
 
+/// The server's rule, as an attack may ask it: from the n rows of all workers to one.
+pub type AskRule<'a> = dyn Fn(&Rows) -> Result<Vec<f32>, BoxError> + 'a;
+
 /// What an attack knows at one step: everything.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Scene<'a> {
     honest: &'a [&'a [f32]],
     f: usize,
     flipped: Option<&'a [f32]>,
+    rule: Option<&'a AskRule<'a>>,
 }
 
 impl<'a> Scene<'a> {
@@ -82,7 +112,7 @@ impl<'a> Scene<'a> {
         let d = honest.first().ok_or(AttackError::NoHonestRow)?.len();
         match honest.iter().position(|row| row.len() != d) {
             Some(row) => Err(AttackError::Width { row, found: honest[row].len(), expected: d }),
-            None => Ok(Self { honest, f, flipped: None }),
+            None => Ok(Self { honest, f, flipped: None, rule: None }),
         }
     }
 
@@ -95,6 +125,23 @@ impl<'a> Scene<'a> {
             return Err(AttackError::Width { row: self.honest.len(), found: flipped.len(), expected: self.d() });
         }
         Ok(Self { flipped: Some(flipped), ..self })
+    }
+
+    /// Adds the rule of the server, for attacks that try rows on it.
+    #[must_use]
+    pub fn with_rule(self, rule: &'a AskRule<'a>) -> Self {
+        Self { rule: Some(rule), ..self }
+    }
+
+    /// What the server would make of the honest rows and f copies of `row`.
+    ///
+    /// # Errors
+    /// [`AttackError::RuleMissing`] without a rule; [`AttackError::Rule`] with what the rule refuses.
+    pub fn aggregate(&self, row: &[f32]) -> Result<Vec<f32>, AttackError> {
+        let rule = self.rule.ok_or(AttackError::RuleMissing)?;
+        let sent: Vec<&[f32]> = self.honest.iter().copied().chain(std::iter::repeat_n(row, self.f)).collect();
+        let rows = Rows::from_rows(&sent).map_err(|error| AttackError::Rule(error.into()))?;
+        rule(&rows).map_err(AttackError::Rule)
     }
 
     /// The rows that the honest workers send; at least one, all d long.
@@ -157,51 +204,52 @@ pub struct Entry {
     pub aliases: &'static [&'static str],
     /// A short title for tables and figures.
     pub title: &'static str,
-    /// The only parameter with its default, if the attack has one.
-    pub parameter: Option<(&'static str, f64)>,
-    /// Builds the attack from its parameter (ignored if it has none).
-    pub build: fn(f64) -> Box<dyn Attack>,
+    /// Its parameters for people; empty without any.
+    pub parameters: &'static str,
+    build: Build,
 }
 
-impl Entry {
-    /// The attack with its default parameter.
-    pub fn attack(&self) -> Box<dyn Attack> {
-        (self.build)(self.parameter.map_or(0.0, |(_, value)| value))
-    }
-}
+/// Makes an attack from its parameters.
+type Build = fn(&mut Parameters) -> crate::Result<Box<dyn Attack>>;
 
 /// Every attack, in the order in which tables and figures show them.
 pub fn list() -> &'static [Entry] {
-    &[none::ENTRY, alie::ENTRY, foe::ENTRY, sign_flip::ENTRY, label_flip::ENTRY]
+    &[
+        none::ENTRY,
+        alie::ENTRY,
+        foe::ENTRY,
+        sign_flip::ENTRY,
+        label_flip::ENTRY,
+        mimic::ENTRY,
+        gaussian::ENTRY,
+        fault::NAN,
+        fault::INF,
+        fault::ZERO,
+        fault::HUGE,
+        silent::ENTRY,
+    ]
 }
 
-/// The attack that `spec` names: `name` or `name:key=value`, such as `sf` or `alie:z=0.5`.
+/// A new attack as `spec` names it: `name` or `name:key=value`, such as `sf`, `alie:z=0.5` or `gaussian:sigma=1,seed=3`.
 ///
 /// # Errors
-/// [`AttackError::Unknown`] for a name outside [`list`], [`AttackError::Parameter`] for a parameter that the attack
-/// does not have or a value that is not a finite number. Both say what would be right.
+/// [`AttackError::Unknown`] for a name outside [`list`], [`AttackError::Spec`] for a parameter that the attack does not
+/// have or a value that it does not take. Both say what would be right.
 pub fn by_name(spec: &str) -> Result<Box<dyn Attack>, AttackError> {
-    let (name, parameter) = match spec.split_once(':') {
-        Some((name, parameter)) => (name.trim(), Some(parameter.trim())),
-        None => (spec.trim(), None),
-    };
+    let (name, rest) = spec.split_once(':').map_or((spec, None), |(name, rest)| (name, Some(rest)));
+    let name = name.trim();
     let entry = list()
         .iter()
         .find(|entry| entry.name == name || entry.aliases.contains(&name))
         .ok_or_else(|| AttackError::Unknown { name: name.into() })?;
-    let Some(parameter) = parameter else {
-        return Ok(entry.attack());
-    };
-    let value = entry.parameter.and_then(|(key, _)| {
-        let (given, value) = parameter.split_once('=')?;
-        let value: f64 = value.trim().parse().ok()?;
-        (given.trim() == key && value.is_finite()).then_some(value)
-    });
-    value.map(entry.build).ok_or_else(|| AttackError::Parameter { parameter: parameter.into(), entry })
+    let mut parameters = Parameters::parse(spec, rest)?;
+    let attack = (entry.build)(&mut parameters)?;
+    parameters.finish(entry.name)?;
+    Ok(attack)
 }
 
 /// Why there is no attack, or no row.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttackError {
     /// No attack has this name.
@@ -210,17 +258,9 @@ pub enum AttackError {
         /// The name as given.
         name: String,
     },
-    /// The parameter does not belong to the attack, or its value is no finite number.
-    #[error("'{parameter}' is no parameter of the attack '{}', {}", entry.name, match entry.parameter {
-        Some((key, value)) => format!("which takes {key}=NUMBER (default {value})"),
-        None => "which takes none".into(),
-    })]
-    Parameter {
-        /// The text after the colon.
-        parameter: String,
-        /// The attack.
-        entry: &'static Entry,
-    },
+    /// The attack's parameters are not what it takes.
+    #[error(transparent)]
+    Spec(#[from] crate::Error),
     /// An attack needs at least one honest row.
     #[error("an attack needs at least one honest row to look at")]
     NoHonestRow,
@@ -237,6 +277,18 @@ pub enum AttackError {
     /// Label flipping needs [`Scene::with_flipped`].
     #[error("label flipping needs the row of a worker that trains on flipped labels")]
     FlippedMissing,
+    /// A searched factor needs [`Scene::with_rule`].
+    #[error("a search needs the rule of the server to try rows on")]
+    RuleMissing,
+    /// The rule, asked by an attack, failed.
+    #[error("the attack asked the rule, which failed: {0}")]
+    Rule(#[source] BoxError),
+    /// The attack has no row for these workers.
+    #[error("{reason}")]
+    Impossible {
+        /// Which numbers do not go together.
+        reason: String,
+    },
 }
 
 /// Rounds each value to `f32`.
@@ -259,13 +311,19 @@ mod tests {
 
     #[test]
     fn parameters_are_read_and_wrong_ones_are_explained() {
-        assert!(by_name("alie:z=0.25").unwrap().description().contains("0.25"));
+        for (spec, part) in
+            [("alie:z=0.25", "0.25"), ("alie:z=max", "z_max"), ("alie:z=search", "searched"), ("ipm:tau=0.5", "1.5")]
+        {
+            assert!(by_name(spec).unwrap().description().contains(part), "{spec}");
+        }
         for (spec, hint) in [
             ("krum", "none, alie, foe, sign_flip, label_flip"),
-            ("alie:nu=1", "z=NUMBER (default 1.5)"),
-            ("alie:z=nan", "z=NUMBER"),
-            ("alie:", "z=NUMBER"),
-            ("sf:z=1", "takes none"),
+            ("alie:nu=1", "it takes z"),
+            ("alie:z=nan", "a finite number or search or max"),
+            ("foe:nu=max", "a finite number or search"),
+            ("alie:", "not key=value"),
+            ("sf:z=1", "it takes none"),
+            ("mimic:worker=-1", "worker = '-1'"),
         ] {
             let message = by_name(spec).unwrap_err().to_string();
             assert!(message.contains(hint), "{spec}: {message}");
@@ -294,7 +352,7 @@ mod tests {
     fn moments_do_not_overflow() {
         let honest: [&[f32]; 2] = [&[f32::MAX], &[f32::MAX]];
         let scene = Scene::new(&honest, 1).unwrap();
-        assert_eq!(SignFlip.row(&scene).unwrap(), [-f32::MAX]);
-        assert_eq!(Alie::default().row(&scene).unwrap(), [f32::MAX]);
+        assert_eq!(SignFlip.row(&scene).unwrap().unwrap(), [-f32::MAX]);
+        assert_eq!(Alie::default().row(&scene).unwrap().unwrap(), [f32::MAX]);
     }
 }

@@ -3,7 +3,7 @@
 use super::{Attack, AttackError, Entry, Scene, narrow};
 
 pub(super) const ENTRY: Entry =
-    Entry { name: "none", aliases: &[], title: "No attack", parameter: None, build: |_| Box::new(NoAttack) };
+    Entry { name: "none", aliases: &[], title: "No attack", parameters: "", build: |_| Ok(Box::new(NoAttack)) };
 
 /// All n workers are honest, though the rule still guards against f.
 ///
@@ -25,8 +25,8 @@ impl Attack for NoAttack {
         0
     }
 
-    fn row(&self, scene: &Scene) -> Result<Vec<f32>, AttackError> {
-        Ok(narrow(scene.mean()))
+    fn row(&mut self, scene: &Scene) -> Result<Option<Vec<f32>>, AttackError> {
+        Ok(Some(narrow(scene.mean())))
     }
 }
 
@@ -38,6 +38,6 @@ mod tests {
     fn nobody_attacks() {
         assert_eq!(NoAttack.attackers(3), 0);
         let honest: [&[f32]; 2] = [&[1.0, -2.0], &[3.0, 6.0]];
-        assert_eq!(NoAttack.row(&Scene::new(&honest, 3).unwrap()).unwrap(), [2.0, 2.0]);
+        assert_eq!(NoAttack.row(&Scene::new(&honest, 3).unwrap()).unwrap().unwrap(), [2.0, 2.0]);
     }
 }

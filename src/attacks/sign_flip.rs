@@ -3,7 +3,7 @@
 use super::{Attack, AttackError, Entry, Scene, narrow};
 
 pub(super) const ENTRY: Entry =
-    Entry { name: "sign_flip", aliases: &["sf"], title: "Sign flip", parameter: None, build: |_| Box::new(SignFlip) };
+    Entry { name: "sign_flip", aliases: &["sf"], title: "Sign flip", parameters: "", build: |_| Ok(Box::new(SignFlip)) };
 
 /// SF: −ḡ, the honest mean turned around.
 ///
@@ -24,8 +24,8 @@ impl Attack for SignFlip {
         "−mean of the honest rows".into()
     }
 
-    fn row(&self, scene: &Scene) -> Result<Vec<f32>, AttackError> {
-        Ok(narrow(scene.mean().iter().map(|m| -m)))
+    fn row(&mut self, scene: &Scene) -> Result<Option<Vec<f32>>, AttackError> {
+        Ok(Some(narrow(scene.mean().iter().map(|m| -m))))
     }
 }
 
@@ -36,6 +36,6 @@ mod tests {
     #[test]
     fn worked_example() {
         let honest: [&[f32]; 3] = [&[1.0, -2.0], &[3.0, 6.0], &[5.0, -1.0]];
-        assert_eq!(SignFlip.row(&Scene::new(&honest, 1).unwrap()).unwrap(), [-3.0, -1.0]);
+        assert_eq!(SignFlip.row(&Scene::new(&honest, 1).unwrap()).unwrap().unwrap(), [-3.0, -1.0]);
     }
 }

@@ -160,7 +160,8 @@ mod tests {
     use super::*;
 
     fn curve(label: &str, family: usize, dashed: bool) -> Curve {
-        let points = (0..9).map(|i| Point { step: i * 10, accuracy: i as f64 / 10.0, loss: 1.0 }).collect();
+        let points =
+            (0..9).map(|i| Point { step: i * 10, accuracy: i as f64 / 10.0, loss: 1.0, lambda: 0.1, spread: 1.0 }).collect();
         Curve { label: label.into(), family, dashed, diverged: false, points }
     }
 

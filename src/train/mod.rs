@@ -8,57 +8,66 @@
 //! 4. The server combines the n rows to R and steps θₜ₊₁ = θₜ − γₜ·R. It keeps no momentum of its own.
 //!
 //! This is the algorithm of Farhadkhani et al., "Byzantine Machine Learning Made Easy by Resilient Averaging of
-//! Momentums", ICML 2022. The loop knows no rule: it asks a [`Server`]. Where momentums live is up to a [`Momentum`].
-//! Rows 0 … n−f−1 are the honest workers', the last f the Byzantine ones'.
+//! Momentums", ICML 2022. The loop knows no rule, attack or model: it asks a [`Server`], an [`Attack`] and a [`Model`], and
+//! yours serve as well. Rows 0 … n−f−1 are the honest workers', the last f the Byzantine ones'.
 //!
 //! Everything follows from [`Config::seed`]: worker i draws the same batches whatever the rule, the attack or β.
 //!
 //! ```
-//! use resam::{attacks::by_name, train::{Config, Mlp, digits, train}};
+//! use resam::{attacks::by_name, Rows, train::{Config, Network, digits, train}};
 //!
 //! let data = digits::load()?;
-//! let model = Mlp::new(64, &[16], 10);
+//! let model = Network::mlp(64, &[16], 10);
 //! let config = Config { workers: 5, byzantine: 1, beta: 0.9, steps: 20, ..Config::default() };
 //! // Any rule: here the plain average.
-//! let mut average = |sent: &[f32], n: usize| -> Result<Vec<f32>, String> {
-//!     let d = sent.len() / n;
-//!     Ok((0..d).map(|k| sent[k..].iter().step_by(d).sum::<f32>() / n as f32).collect())
+//! let mut average = |sent: &Rows| -> Result<Vec<f32>, String> {
+//!     Ok((0..sent.d()).map(|k| sent.iter().map(|row| row[k]).sum::<f32>() / sent.n() as f32).collect())
 //! };
-//! let history = train(&model, &data, &config, &*by_name("alie")?, &mut average)?;
+//! let history = train(&model, &data, &config, &mut *by_name("alie")?, &mut average)?;
 //! assert_eq!(history.points.last().unwrap().step, 20);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cifar;
 mod dataset;
+pub mod datasets;
 pub mod digits;
 pub mod figure;
-mod model;
-mod momentum;
+mod idx;
+pub mod model;
+mod network;
+mod partition;
 mod server;
 
+pub use crate::attacks::BoxError;
 pub use dataset::{Dataset, Split};
-pub use model::{Gradients, Mlp};
-pub use momentum::{EngineMomentum, HostMomentum, Momentum};
+pub use model::Model;
+pub use network::Network;
+pub use partition::Partition;
 pub use server::{RuleServer, Server};
 
+use std::{cell::RefCell, iter};
+
+use fastrand::Rng;
+
+use crate::Rows;
 use crate::attacks::{Attack, AttackError, Scene};
 
-/// An error of somebody else's part: a server or a momentum.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The learning rate γₜ = initial / (1 + ⌊t / hold⌋).
+/// The learning rate γₜ = initial / (1 + decay·⌊t / hold⌋).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
     /// γ₀.
     pub initial: f32,
     /// Steps between two drops; 0 keeps the rate constant.
     pub hold: usize,
+    /// How much each drop adds to the divisor.
+    pub decay: f32,
 }
 
 impl Rate {
     /// γₜ.
     pub fn at(self, t: usize) -> f32 {
-        self.initial / (1 + t.checked_div(self.hold).unwrap_or(0)) as f32
+        self.initial / (1.0 + self.decay * t.checked_div(self.hold).unwrap_or(0) as f32)
     }
 }
 
@@ -77,6 +86,8 @@ pub struct Config {
     pub batch: usize,
     /// The learning rate γₜ.
     pub rate: Rate,
+    /// How the training data are split over the honest workers.
+    pub partition: Partition,
     /// Factor of ½‖θ‖² in the loss.
     pub l2: f32,
     /// Longest norm of a gradient before it enters the momentum, if any.
@@ -95,7 +106,8 @@ impl Default for Config {
             beta: 0.99,
             steps: 600,
             batch: 25,
-            rate: Rate { initial: 1.0, hold: 0 },
+            rate: Rate { initial: 1.0, hold: 0, decay: 1.0 },
+            partition: Partition::Iid,
             l2: 1e-4,
             clip: None,
             seed: 1,
@@ -117,6 +129,7 @@ impl Config {
             (self.steps > 0, "steps", "at least 1"),
             (self.batch > 0, "batch", "at least 1"),
             (positive(self.rate.initial), "learning rate", "finite and above 0"),
+            (self.rate.decay.is_finite() && self.rate.decay >= 0.0, "decay", "finite and at least 0"),
             (self.l2.is_finite() && self.l2 >= 0.0, "l2", "finite and at least 0"),
             (self.clip.is_none_or(positive), "clip", "finite and above 0"),
             (self.measure > 0, "measure", "at least 1"),
@@ -139,6 +152,12 @@ pub struct Point {
     /// Mean loss of the honest workers' batches, without the L2 term, before the step that ended here; at step 0, of
     /// the first batches.
     pub loss: f64,
+    /// The realised coefficient of resilience: ‖R − m̄‖ / max ‖mᵢ − mⱼ‖ over the momentums mᵢ of the honest workers and their
+    /// mean m̄, at the step that ended here; at step 0, at the first step. No more than λ of a resilient rule; NaN when the
+    /// momentums are all the same.
+    pub lambda: f64,
+    /// The spread of the honest momentums at that step: the mean of ‖mᵢ − m̄‖².
+    pub spread: f64,
 }
 
 /// What one run measured and learned.
@@ -180,7 +199,20 @@ pub enum TrainError {
         /// Steps done before.
         step: usize,
     },
-    /// The server or the momentum returned a number of values that does not fit.
+    /// There is nothing of that name.
+    #[error("no {what} is called '{name}'; choose one of {known}")]
+    Unknown {
+        /// What is looked for.
+        what: &'static str,
+        /// The name given.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The parameters of a model could not be read.
+    #[error(transparent)]
+    Spec(#[from] crate::Error),
+    /// The server or the model returned a number of values that does not fit.
     #[error("step {step}: {what} has {found} values, expected {expected}")]
     Length {
         /// What has the wrong length.
@@ -200,7 +232,7 @@ pub enum TrainError {
         /// Its own words.
         source: AttackError,
     },
-    /// The server or the momentum failed.
+    /// The server failed.
     #[error("step {step}: {what} failed: {source}")]
     Part {
         /// Which one.
@@ -215,101 +247,114 @@ pub enum TrainError {
     Figure(String),
 }
 
-/// Trains `model` on `data` from a seeded start, with momentum in host memory: [`train_with`] in short.
+/// Trains `model` on `data` from a seeded start: [`train_with`] without `progress`.
 ///
 /// # Errors
 /// As [`train_with`].
 pub fn train(
-    model: &Mlp,
+    model: &dyn Model,
     data: &Split,
     config: &Config,
-    attack: &dyn Attack,
+    attack: &mut dyn Attack,
     server: &mut dyn Server,
 ) -> Result<History, TrainError> {
-    train_with(model, data, config, attack, server, &mut HostMomentum::new(config.beta), &mut |_| {})
+    train_with(model, data, config, attack, server, &mut |_| {})
 }
 
-/// Trains `model` on `data` with a momentum of the caller's, which must start at zero and know β itself
-/// ([`Config::beta`] is then not used), and calls `progress` with each measurement.
+/// Trains `model` on `data` from a seeded start and calls `progress` with each measurement. `attack` must be a new one.
 ///
 /// # Errors
-/// [`TrainError`]: settings or data that cannot work, an attack, server or momentum that fails, and, by step, the first
-/// loss, row, aggregate or parameter that is not finite.
+/// [`TrainError`]: settings or data that cannot work, an attack or a server that fails, and, by step, the first loss,
+/// aggregate or parameter that is not finite.
 pub fn train_with(
-    model: &Mlp,
+    model: &dyn Model,
     data: &Split,
     config: &Config,
-    attack: &dyn Attack,
+    attack: &mut dyn Attack,
     server: &mut dyn Server,
-    momentum: &mut dyn Momentum,
     progress: &mut dyn FnMut(&Point),
 ) -> Result<History, TrainError> {
     config.check()?;
     check_data(model, data)?;
     let d = model.parameters();
-    let n = config.workers;
     let attackers = attack.attackers(config.byzantine).min(config.byzantine);
-    let honest = n - attackers;
+    let honest = config.workers - attackers;
 
-    let mut seeds = fastrand::Rng::with_seed(config.seed);
+    let mut seeds = Rng::with_seed(config.seed);
     let mut theta = model.init(&mut seeds.fork());
+    length("the model's start", 0, &theta, d)?;
     let mut workers: Vec<_> = (0..honest).map(|_| seeds.fork()).collect();
+    let shares = config.partition.shares(&data.train, honest, &mut seeds.fork())?;
+    let mut noise = seeds.fork();
+    let mut gradients = vec![0.0; honest * d];
+    let mut momentums = vec![0.0; honest * d];
     let mut points = vec![];
 
     for step in 0..config.steps {
-        let draws = workers.iter_mut().flat_map(|rng| {
-            let bound = data.train.len();
-            std::iter::repeat_with(move || rng.usize(..bound)).take(config.batch)
-        });
+        let draws = workers
+            .iter_mut()
+            .zip(&shares)
+            .flat_map(|(rng, share)| iter::repeat_with(|| share[rng.usize(..share.len())]).take(config.batch).collect::<Vec<_>>());
         let batch = data.train.select(draws);
-        let honest_gradients = |batch: &Dataset| {
-            let mut gradients = model.gradients(&theta, batch, honest, config.l2);
-            if let Some(longest) = config.clip {
-                gradients.rows.chunks_exact_mut(d).for_each(|row| clip(row, longest));
+        let mut honest_gradients = |batch: &Dataset, rows: &mut [f32]| {
+            let losses = model.gradients(&theta, batch, honest, &mut noise, rows);
+            for row in rows.chunks_exact_mut(d) {
+                row.iter_mut().zip(&theta).for_each(|(g, t)| *g += config.l2 * t);
+                config.clip.iter().for_each(|&longest| clip(row, longest));
             }
-            gradients
+            losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / honest as f64
         };
 
-        let Gradients { rows, losses } = honest_gradients(&batch);
-        let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / honest as f64;
+        let loss = honest_gradients(&batch, &mut gradients);
         finite("the loss", step, &[loss as f32])?;
-        if step == 0 {
-            points.push(measure(model, &theta, data, 0, loss, progress));
-        }
+        momentums.iter_mut().zip(&gradients).for_each(|(m, g)| *m = config.beta * *m + (1.0 - config.beta) * g);
+        let flipped = (attackers > 0 && attack.flips_labels()).then(|| {
+            honest_gradients(&batch.flipped(), &mut gradients);
+            mean_row(&gradients.chunks_exact(d).collect::<Vec<_>>())
+        });
 
-        let momentums = momentum.update(&rows).map_err(|source| TrainError::Part { what: "the momentum", step, source })?;
-        length("the momentum", step, momentums, honest * d)?;
-        let mut sent = momentums.to_vec();
-        if attackers > 0 {
-            let flipped = match attack.flips_labels() {
-                true => {
-                    let Gradients { rows, .. } = honest_gradients(&batch.flipped());
-                    Some(mean_row(&rows, d))
-                }
-                false => None,
+        let sent: Vec<&[f32]> = momentums.chunks_exact(d).collect();
+        let failed = |source| TrainError::Part { what: "the server", step, source };
+        let (sent, aggregate) = {
+            let server = RefCell::new(&mut *server);
+            let ask = |rows: &Rows| server.borrow_mut().combine(rows);
+            let row = match attackers {
+                0 => None,
+                _ => byzantine_row(attack, &sent, attackers, flipped.as_deref(), &ask)
+                    .map_err(|source| TrainError::Attack { step, source })?,
             };
-            let row = byzantine_row(attack, momentums, d, attackers, flipped.as_deref())
-                .map_err(|source| TrainError::Attack { step, source })?;
-            (0..attackers).for_each(|_| sent.extend_from_slice(&row));
-        }
-
-        let aggregate = server.combine(&sent, n).map_err(|source| TrainError::Part { what: "the server", step, source })?;
+            let rows: Vec<&[f32]> =
+                sent.iter().copied().chain(row.iter().flat_map(|row| iter::repeat_n(&row[..], attackers))).collect();
+            let aggregate = Rows::from_rows(&rows).map_err(Into::into).and_then(|rows| ask(&rows)).map_err(failed)?;
+            (sent, aggregate)
+        };
         length("the aggregate", step, &aggregate, d)?;
+
+        let done = step + 1;
+        let due = done % config.measure == 0 || done == config.steps;
+        let averaging = (step == 0 || due).then(|| averaging(&sent, &aggregate));
+        let mut measure = |step, theta: &[f32]| {
+            let (lambda, spread) = averaging.expect("measured at this step");
+            let point = Point { step, accuracy: model.accuracy(theta, &data.test), loss, lambda, spread };
+            progress(&point);
+            points.push(point);
+        };
+        if step == 0 {
+            measure(0, &theta);
+        }
         finite("the aggregate", step, &aggregate)?;
         let rate = config.rate.at(step);
         theta.iter_mut().zip(&aggregate).for_each(|(t, r)| *t -= rate * r);
         finite("a parameter", step, &theta)?;
-
-        let done = step + 1;
-        if done % config.measure == 0 || done == config.steps {
-            points.push(measure(model, &theta, data, done, loss, progress));
+        if due {
+            measure(done, &theta);
         }
     }
     Ok(History { points, parameters: theta })
 }
 
 /// Whether the data fit the model.
-fn check_data(model: &Mlp, data: &Split) -> Result<(), TrainError> {
+fn check_data(model: &dyn Model, data: &Split) -> Result<(), TrainError> {
     let (inputs, classes) = model.sizes();
     for part in [&data.train, &data.test] {
         let problem = if part.is_empty() {
@@ -328,27 +373,42 @@ fn check_data(model: &Mlp, data: &Split) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// The row of the Byzantine workers.
+/// The row of the Byzantine workers, if they send one.
 fn byzantine_row(
-    attack: &dyn Attack,
-    momentums: &[f32],
-    d: usize,
+    attack: &mut dyn Attack,
+    honest: &[&[f32]],
     f: usize,
     flipped: Option<&[f32]>,
-) -> Result<Vec<f32>, AttackError> {
-    let rows: Vec<&[f32]> = momentums.chunks_exact(d).collect();
-    let scene = Scene::new(&rows, f)?;
+    ask: &dyn Fn(&Rows) -> Result<Vec<f32>, BoxError>,
+) -> Result<Option<Vec<f32>>, AttackError> {
+    let scene = Scene::new(honest, f)?.with_rule(ask);
     attack.row(&match flipped {
         Some(row) => scene.with_flipped(row)?,
         None => scene,
     })
 }
 
-/// Measures θ after `step` steps.
-fn measure(model: &Mlp, theta: &[f32], data: &Split, step: usize, loss: f64, progress: &mut dyn FnMut(&Point)) -> Point {
-    let point = Point { step, accuracy: model.accuracy(theta, &data.test), loss };
-    progress(&point);
-    point
+/// The realised coefficient of resilience and the spread of the honest rows: see [`Point`].
+fn averaging(honest: &[&[f32]], aggregate: &[f32]) -> (f64, f64) {
+    let mean = mean_row(honest);
+    let mut diameter2 = 0.0f64;
+    for (i, row) in honest.iter().enumerate() {
+        diameter2 = honest[..i].iter().map(|other| distance2(row, other)).fold(diameter2, f64::max);
+    }
+    let spread = honest.iter().map(|row| distance2(row, &mean)).sum::<f64>() / honest.len() as f64;
+    ((distance2(aggregate, &mean) / diameter2).sqrt(), spread)
+}
+
+/// ‖a − b‖², in f64.
+fn distance2(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0; LANES];
+    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += (f64::from(*a) - f64::from(*b)).powi(2);
+        }
+    }
+    sums.iter().sum()
 }
 
 /// Scales a row down to the norm `longest` if it is longer.
@@ -360,10 +420,13 @@ fn clip(row: &mut [f32], longest: f32) {
     }
 }
 
-/// The mean of rows of d values, summed in f64.
-fn mean_row(rows: &[f32], d: usize) -> Vec<f32> {
-    let count = (rows.len() / d) as f64;
-    (0..d).map(|k| (rows[k..].iter().step_by(d).map(|&x| f64::from(x)).sum::<f64>() / count) as f32).collect()
+/// The mean of rows of equal length, summed in f64.
+fn mean_row(rows: &[&[f32]]) -> Vec<f32> {
+    let mut sums = vec![0.0; rows[0].len()];
+    for row in rows {
+        sums.iter_mut().zip(*row).for_each(|(sum, &x)| *sum += f64::from(x));
+    }
+    sums.iter().map(|sum| (sum / rows.len() as f64) as f32).collect()
 }
 
 fn finite(what: &'static str, step: usize, values: &[f32]) -> Result<(), TrainError> {

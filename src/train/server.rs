@@ -1,50 +1,85 @@
 //! The server: what combines the rows that the workers sent.
 
-use super::BoxError;
-use crate::{Engine, Rows, Spec};
+use std::sync::Arc;
 
-/// The rule at the server. Closures `FnMut(&[f32], usize) -> Result<Vec<f32>, E>` are servers too.
+use super::BoxError;
+use crate::{Engine, Rows, Rule};
+
+/// The rule at the server. Closures `FnMut(&Rows) -> Result<Vec<f32>, E>` are servers too.
+///
+/// An attack that searches asks the server several times a step, so what a server remembers of the last call is not what
+/// the last step was.
 pub trait Server {
-    /// Combines the n rows that the workers sent (n × d, row-major) into one row of d values.
+    /// Combines the rows that arrived into one of as many values. Workers that sent nothing have no row: they are the last
+    /// ones, and the server knows n.
     ///
     /// # Errors
     /// Whatever stops the rule.
-    fn combine(&mut self, sent: &[f32], n: usize) -> Result<Vec<f32>, BoxError>;
+    fn combine(&mut self, sent: &Rows<'_>) -> Result<Vec<f32>, BoxError>;
 }
 
 impl<F, E> Server for F
 where
-    F: FnMut(&[f32], usize) -> Result<Vec<f32>, E>,
+    F: FnMut(&Rows<'_>) -> Result<Vec<f32>, E>,
     E: Into<BoxError>,
 {
-    fn combine(&mut self, sent: &[f32], n: usize) -> Result<Vec<f32>, BoxError> {
-        self(sent, n).map_err(Into::into)
+    fn combine(&mut self, sent: &Rows<'_>) -> Result<Vec<f32>, BoxError> {
+        self(sent).map_err(Into::into)
     }
 }
 
-/// A rule of this crate on one of its engines.
+/// A [`Rule`] on an engine.
 #[derive(Clone, Debug)]
 pub struct RuleServer {
     engine: Engine,
-    spec: Spec,
+    rule: Arc<dyn Rule>,
+    n: usize,
     f: usize,
 }
 
 impl RuleServer {
-    /// A server for n workers, at most f of them Byzantine unless the specification has an f of its own.
+    /// A server for n workers, at most f of them Byzantine.
     ///
     /// # Errors
     /// What the rule's check refuses.
-    pub fn new(engine: &Engine, spec: Spec, n: usize, f: usize) -> crate::Result<Self> {
-        let f = spec.f_or(f);
-        spec.rule().check(n, f)?;
-        Ok(Self { engine: engine.clone(), spec, f })
+    pub fn new(engine: &Engine, rule: Arc<dyn Rule>, n: usize, f: usize) -> crate::Result<Self> {
+        rule.check(n, f)?;
+        Ok(Self { engine: engine.clone(), rule, n, f })
+    }
+
+    /// λ of the rule for rows of d values, if one is known: see [`Point::lambda`](super::Point::lambda).
+    pub fn lambda(&self, d: usize) -> Option<f64> {
+        self.rule.lambda(self.n, self.f, d).value()
     }
 }
 
 impl Server for RuleServer {
-    fn combine(&mut self, sent: &[f32], n: usize) -> Result<Vec<f32>, BoxError> {
-        let rows = Rows::from_slice(sent, n, sent.len() / n.max(1))?;
-        Ok(self.engine.aggregate_blocking(self.spec.rule(), &rows, self.f)?.values)
+    fn combine(&mut self, sent: &Rows<'_>) -> Result<Vec<f32>, BoxError> {
+        // An absent row takes no part, whatever it holds.
+        let absent: Vec<usize> = (sent.n()..self.n).collect();
+        let rows: Vec<&[f32]> = sent.iter().chain(absent.iter().map(|_| sent.row(0))).collect();
+        let mut values = vec![0.0; sent.d()];
+        let rows = Rows::from_rows(&rows)?;
+        pollster::block_on(self.engine.run(&*self.rule, (&rows).into(), self.f, &absent, &mut values))?;
+        Ok(values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Spec;
+
+    #[test]
+    fn absent_workers_count_against_f() {
+        let values = [1.0, 2.0, 4.0, 9.0, 100.0];
+        let combine = |spec: &str, arrived: usize| {
+            let mut server = RuleServer::new(&Engine::cpu(), spec.parse::<Spec>().unwrap().into_rule(), 5, 2).unwrap();
+            server.combine(&Rows::from_slice(&values[..arrived], arrived, 1).unwrap())
+        };
+        assert_eq!(combine("trimmed_mean", 5).unwrap(), [4.0]);
+        assert_eq!(combine("trimmed_mean", 4).unwrap(), [3.0]); // n = 4, f = 1
+        assert_eq!(combine("average", 3).unwrap(), [7.0 / 3.0]);
+        assert!(combine("median", 2).unwrap_err().to_string().contains("absent"));
     }
 }
