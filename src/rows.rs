@@ -72,6 +72,13 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// These rows, and the first one again until there are n.
+    #[cfg(feature = "train")]
+    pub(crate) fn padded(&self, n: usize) -> Self {
+        let rows = self.rows.iter().chain(std::iter::repeat(&self.rows[0])).take(n.max(self.n()));
+        Self { rows: rows.copied().collect(), d: self.d }
+    }
+
     /// Number of rows (workers).
     pub fn n(&self) -> usize {
         self.rows.len()

@@ -488,7 +488,7 @@ mod tests {
     fn every_work_is_measured_against_what_it_moves() {
         let (n, f, d) = (15, 3, 9000);
         let values: Vec<f32> = data(n, d, 1).unwrap();
-        assert!(values == data(n, d, 1).unwrap() && values != data(n, d, 2).unwrap());
+        assert!(values == data::<f32>(n, d, 1).unwrap() && values != data::<f32>(n, d, 2).unwrap());
         let rows = Rows::from_slice(&values, n, d).unwrap();
         let mut bench = Bench::new(&Engine::cpu(), &rows, f).unwrap();
         let parsed = |spec: &str| spec.parse::<Spec>().unwrap().into_rule();

@@ -421,10 +421,10 @@ fn clip(row: &mut [f32], longest: f32) {
 }
 
 /// The mean of rows of equal length, summed in f64.
-fn mean_row(rows: &[&[f32]]) -> Vec<f32> {
-    let mut sums = vec![0.0; rows[0].len()];
+fn mean_row<R: AsRef<[f32]>>(rows: &[R]) -> Vec<f32> {
+    let mut sums = vec![0.0; rows[0].as_ref().len()];
     for row in rows {
-        sums.iter_mut().zip(*row).for_each(|(sum, &x)| *sum += f64::from(x));
+        sums.iter_mut().zip(row.as_ref()).for_each(|(sum, &x)| *sum += f64::from(x));
     }
     sums.iter().map(|sum| (sum / rows.len() as f64) as f32).collect()
 }

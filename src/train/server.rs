@@ -57,9 +57,8 @@ impl Server for RuleServer {
     fn combine(&mut self, sent: &Rows<'_>) -> Result<Vec<f32>, BoxError> {
         // An absent row takes no part, whatever it holds.
         let absent: Vec<usize> = (sent.n()..self.n).collect();
-        let rows: Vec<&[f32]> = sent.iter().chain(absent.iter().map(|_| sent.row(0))).collect();
+        let rows = sent.padded(self.n);
         let mut values = vec![0.0; sent.d()];
-        let rows = Rows::from_rows(&rows)?;
         pollster::block_on(self.engine.run(&*self.rule, (&rows).into(), self.f, &absent, &mut values))?;
         Ok(values)
     }

@@ -40,7 +40,7 @@ fn the_same_seed_gives_the_same_bits() {
 fn seen(config: &Config, attack: &str) -> Vec<Vec<Vec<f32>>> {
     let mut seen = vec![];
     let mut spy = |sent: &Rows| {
-        seen.push(sent.iter().map(<[f32]>::to_vec).collect());
+        seen.push(sent.iter().map(|row| row.to_vec()).collect());
         mean(sent)
     };
     run(config, attack, &mut spy).unwrap();
@@ -91,7 +91,7 @@ fn flipped_labels_give_the_mean_gradient_without_momentum() {
     let rows_of = |data: &Split, attack: &mut dyn Attack| {
         let mut all = vec![];
         let mut freeze = |sent: &Rows| -> Result<Vec<f32>, BoxError> {
-            all.push(sent.iter().map(<[f32]>::to_vec).collect::<Vec<_>>());
+            all.push(sent.iter().map(|row| row.to_vec()).collect::<Vec<_>>());
             Ok(vec![0.0; d])
         };
         // Without momentum a row is a gradient; frozen parameters make both runs draw the same ones.
