@@ -6,9 +6,9 @@ use std::fmt::Display;
 
 use plotters::{
     chart::ChartBuilder,
-    element::{Cross, DashedPathElement, PathElement, Text},
+    element::{Cross, DashedPathElement, PathElement, Polygon, Text},
     prelude::{IntoDrawingArea, SVGBackend},
-    style::{BLACK, ShapeStyle, WHITE},
+    style::{BLACK, Color, ShapeStyle, WHITE},
 };
 
 use super::{Point, TrainError};
@@ -19,7 +19,7 @@ use crate::figure::{Area, GREY, colour, font, mark};
 pub struct Curve {
     /// Its text in the legend. Panels share the legend: the same label means the same look.
     pub label: String,
-    /// Chooses colour and marker: 0 to 3, then again from 0. Use one family for one rule.
+    /// Chooses colour and marker: 0 to 6, then again from 0. Use one family for one rule.
     pub family: usize,
     /// Dashed with hollow markers (say, without momentum) instead of solid with full ones.
     pub dashed: bool,
@@ -27,6 +27,8 @@ pub struct Curve {
     pub diverged: bool,
     /// The measurements.
     pub points: Vec<Point>,
+    /// Standard deviation of the accuracy at each point, drawn as a band around the curve; empty for none.
+    pub deviations: Vec<f64>,
 }
 
 /// One chart of the figure.
@@ -46,14 +48,14 @@ const ENTRY: (u32, u32) = (260, 30);
 /// Markers on a curve.
 const MARKS: usize = 6;
 
-/// The figure as the text of an SVG file: the title, the panels row by row, up to three in a row, and the legend.
+/// The figure as the text of an SVG file: the title, the panels row by row, up to `columns` (at most three) in a row, and the legend.
 ///
 /// # Errors
 /// [`TrainError::Figure`] if there is nothing to draw or the drawing library refuses.
-pub fn svg(title: &str, panels: &[Panel]) -> Result<String, TrainError> {
+pub fn svg(title: &str, panels: &[Panel], columns: usize) -> Result<String, TrainError> {
     let last = panels.iter().flat_map(|p| &p.curves).filter_map(|c| c.points.last()).map(|p| p.step).max();
     let last = last.ok_or_else(|| TrainError::Figure("no measurements".into()))?;
-    let columns = panels.len().min(CELLS.len());
+    let columns = panels.len().min(columns.clamp(1, CELLS.len()));
     let rows = panels.len().div_ceil(columns);
     let (width, height) = (CELLS[columns - 1].0 * columns as u32, CELLS[columns - 1].1 * rows as u32);
 
@@ -121,6 +123,10 @@ fn draw_panel(cell: &Area, panel: &Panel, last: usize) -> Result<(), TrainError>
         // `map_coordinate` counts from the picture's corner, a cell from its own.
         let corner = cell.get_base_pixel();
         let path: Vec<_> = path.iter().map(|(x, y)| (x - corner.0, y - corner.1)).collect();
+        for corners in band(curve) {
+            let corners = corners.map(|at| plane.map_coordinate(&at)).map(|(x, y)| (x - corner.0, y - corner.1));
+            cell.draw(&Polygon::new(corners.to_vec(), colour(curve.family).mix(0.15).filled())).map_err(refused)?;
+        }
         // Each curve has its marks at steps of its own, so they do not hide each other.
         let first = every * (2 * index + 1) / (2 * panel.curves.len());
         draw_curve(cell, curve, &path, path.iter().skip(first).step_by(every))?;
@@ -133,6 +139,16 @@ fn draw_panel(cell: &Area, panel: &Panel, last: usize) -> Result<(), TrainError>
         cell.draw(&Text::new("diverged", (x + 10, y - 6), font(12))).map_err(refused)?;
     }
     Ok(())
+}
+
+/// From each point to the next the corners of the band around the curve, as step and per cent.
+fn band(curve: &Curve) -> impl Iterator<Item = [(f64, f64); 4]> + '_ {
+    let edge = |k: usize, sign: f64| {
+        let accuracy = (curve.points[k].accuracy + sign * curve.deviations[k]).clamp(0.0, 1.0);
+        (curve.points[k].step as f64, accuracy * 100.0)
+    };
+    let last = curve.points.len().min(curve.deviations.len());
+    (1..last).map(move |k| [edge(k - 1, 1.0), edge(k, 1.0), edge(k, -1.0), edge(k - 1, -1.0)])
 }
 
 /// Draws a path in pixels of `cell`, with markers at `marks`.
@@ -162,21 +178,21 @@ mod tests {
     fn curve(label: &str, family: usize, dashed: bool) -> Curve {
         let points =
             (0..9).map(|i| Point { step: i * 10, accuracy: i as f64 / 10.0, loss: 1.0, lambda: 0.1, spread: 1.0 }).collect();
-        Curve { label: label.into(), family, dashed, diverged: false, points }
+        Curve { label: label.into(), family, dashed, diverged: false, points, deviations: vec![0.05; 9] }
     }
 
     #[test]
     fn says_what_it_shows_and_names_each_curve_once() {
         let panels = ["Sign flip", "ALIE <1.5>"]
             .map(|title| Panel { title: title.into(), curves: vec![curve("Average", 0, true), curve("Median", 1, false)] });
-        let text = svg("n = 15, f = 3, β = 0.99", &panels).unwrap();
+        let text = svg("n = 15, f = 3, β = 0.99", &panels, 3).unwrap();
         assert!(text.starts_with("<svg") && text.trim_end().ends_with("</svg>"));
         for (part, count) in [("β = 0.99", 1), ("Sign flip", 1), ("Average", 1), ("Median", 1), ("test accuracy (%)", 2)] {
             assert_eq!(text.matches(part).count(), count, "{part}");
         }
         assert!(text.contains("ALIE &lt;1.5&gt;"));
         assert!(text.contains("#0072B2") && text.contains("#D55E00"));
-        assert_eq!(text, svg("n = 15, f = 3, β = 0.99", &panels).unwrap());
+        assert_eq!(text, svg("n = 15, f = 3, β = 0.99", &panels, 3).unwrap());
     }
 
     #[test]
@@ -185,12 +201,12 @@ mod tests {
         short.points.truncate(3);
         short.diverged = true;
         let panel = Panel { title: "FOE".into(), curves: vec![short.clone(), short, curve("Median", 1, false)] };
-        assert_eq!(svg("", &[panel]).unwrap().matches("diverged").count(), 1);
+        assert_eq!(svg("", &[panel], 1).unwrap().matches("diverged").count(), 1);
     }
 
     #[test]
     fn nothing_to_draw_is_an_error() {
-        assert!(svg("empty", &[]).is_err());
-        assert!(svg("empty", &[Panel { title: String::new(), curves: vec![] }]).is_err());
+        assert!(svg("empty", &[], 3).is_err());
+        assert!(svg("empty", &[Panel { title: String::new(), curves: vec![] }], 3).is_err());
     }
 }

@@ -33,6 +33,7 @@ mod dataset;
 pub mod datasets;
 pub mod digits;
 pub mod figure;
+pub mod heatmap;
 mod idx;
 pub mod model;
 mod network;

@@ -11,6 +11,8 @@ mod mapping;
 mod npy;
 mod output;
 mod print;
+#[cfg(feature = "train")]
+mod reproduce;
 mod rules;
 #[cfg(feature = "train")]
 mod train;
@@ -38,6 +40,8 @@ enum Command {
     Bench(bench::BenchArgs),
     Certify(certify::CertifyArgs),
     Devices(devices::DevicesArgs),
+    #[cfg(feature = "train")]
+    Reproduce(reproduce::ReproduceArgs),
     Rules(rules::RulesArgs),
     #[cfg(feature = "train")]
     Train(train::TrainArgs),
@@ -54,6 +58,8 @@ fn run() -> Result<(), Failure> {
         Command::Bench(args) => bench::run(args),
         Command::Certify(args) => certify::run(args),
         Command::Devices(args) => devices::run(args),
+        #[cfg(feature = "train")]
+        Command::Reproduce(args) => reproduce::run(args).map_err(Failure::new),
         Command::Rules(args) => rules::run(args),
         #[cfg(feature = "train")]
         Command::Train(args) => train::run(args).map_err(Failure::new),

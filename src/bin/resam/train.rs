@@ -162,25 +162,25 @@ Examples:
 Same options, same seed: same numbers.";
 
 /// One run: an attack, a rule, a momentum.
-struct Job<'a> {
-    attack: &'a str,
-    rule: &'a str,
-    beta: f32,
+pub struct Job<'a> {
+    pub attack: &'a str,
+    pub rule: &'a str,
+    pub beta: f32,
 }
 
 /// What all runs share.
-struct Task<'a> {
-    engine: Engine,
-    model: &'a dyn Model,
-    data: &'a Split,
-    config: &'a Config,
+pub struct Task<'a> {
+    pub engine: Engine,
+    pub model: &'a dyn Model,
+    pub data: &'a Split,
+    pub config: &'a Config,
 }
 
 /// What came of a job.
-struct Run {
-    points: Vec<Point>,
+pub struct Run {
+    pub points: Vec<Point>,
     /// Whether a value stopped being finite.
-    diverged: bool,
+    pub diverged: bool,
 }
 
 /// Runs the command.
@@ -205,7 +205,7 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
 
     let data = &source.load(args.data.as_deref())?;
     let model = &*model::by_name(args.model.as_deref().unwrap_or(source.model), data.train.inputs, data.train.classes)?;
-    let bar = args.progress(jobs.len() * config.steps);
+    let bar = bar(args.quiet, jobs.len() * config.steps);
     let task = Task { engine, model, data, config };
     let runs = in_parallel(&jobs, |job| task.run(job, &bar));
     bar.finish_and_clear();
@@ -217,7 +217,7 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
     });
     let (n, f, beta) = (config.workers, config.byzantine, config.beta);
     let heading = format!("Learning {} with {n} workers, {f} of them Byzantine (n = {n}, f = {f}, β = {beta})", source.title);
-    write_whole(&args.figure, svg(&heading, &panels.collect::<Vec<_>>())?.as_bytes())
+    write_whole(&args.figure, svg(&heading, &panels.collect::<Vec<_>>(), 3)?.as_bytes())
         .map_err(|error| format!("cannot write {}: {error}", args.figure.display()))?;
     if !args.quiet {
         let mut out = io::stdout().lock();
@@ -226,7 +226,7 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
         out.write_all(table(&attacks, &labels, &runs, accuracy).as_bytes())?;
         if args.diagnose {
             writeln!(out, "\nLargest ‖R − m̄‖ / max ‖mᵢ − mⱼ‖ of the steps measured:\n")?;
-            out.write_all(table(&attacks, &labels, &runs, largest_lambda).as_bytes())?;
+            out.write_all(table(&attacks, &labels, &runs, largest).as_bytes())?;
             for rule in rules {
                 let lambda = server(&task.engine, rule, config)?.lambda(model.parameters());
                 writeln!(out, "λ of {rule}: {}", lambda.map_or("none known".into(), |lambda| format!("{lambda:.3}")))?;
@@ -277,19 +277,21 @@ impl TrainArgs {
         let beta = self.beta;
         [0.0].into_iter().chain((beta != 0.0).then_some(beta))
     }
+}
 
-    fn progress(&self, steps: usize) -> ProgressBar {
-        let target = match self.quiet || !io::stderr().is_terminal() {
-            true => ProgressDrawTarget::hidden(),
-            false => ProgressDrawTarget::stderr(),
-        };
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} steps, {eta} left");
-        ProgressBar::with_draw_target(Some(steps as u64), target).with_style(style.expect("the template is valid"))
-    }
+/// A bar of so many steps.
+pub fn bar(quiet: bool, steps: usize) -> ProgressBar {
+    let target = match quiet || !io::stderr().is_terminal() {
+        true => ProgressDrawTarget::hidden(),
+        false => ProgressDrawTarget::stderr(),
+    };
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} steps, {eta} left");
+    ProgressBar::with_draw_target(Some(steps as u64), target).with_style(style.expect("the template is valid"))
 }
 
 impl Task<'_> {
-    fn run(&self, job: &Job, bar: &ProgressBar) -> Result<Run, BoxError> {
+    /// Trains once.
+    pub fn run(&self, job: &Job, bar: &ProgressBar) -> Result<Run, BoxError> {
         let config = Config { beta: job.beta, ..self.config.clone() };
         let mut attack = attacks::by_name(job.attack)?;
         let mut server = server(&self.engine, job.rule, &config)?;
@@ -308,7 +310,7 @@ impl Task<'_> {
 }
 
 /// The rule at the server, fresh for one run.
-fn server(engine: &Engine, rule: &str, config: &Config) -> Result<RuleServer, BoxError> {
+pub fn server(engine: &Engine, rule: &str, config: &Config) -> Result<RuleServer, BoxError> {
     let spec: Spec = rule.parse()?;
     let f = spec.f_or(config.byzantine);
     Ok(RuleServer::new(engine, spec.into_rule(), config.workers, f)?)
@@ -321,12 +323,13 @@ fn curve((rule, beta): (&str, f32), run: &Run) -> Curve {
         dashed: beta == 0.0,
         diverged: run.diverged,
         points: run.points.clone(),
+        deviations: Vec::new(),
     }
 }
 
 /// `work` of every item, in the items' order, on as many threads as the machine has cores. What rayon would share out within
 /// an item stays on the item's thread.
-fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new((0..items.len()).map(|_| None).collect::<Vec<_>>());
     let take = || {
@@ -354,7 +357,7 @@ fn label(rule: &str, beta: f32) -> String {
 }
 
 /// The attack's title, with its row.
-fn title(attack: &dyn Attack) -> String {
+pub fn title(attack: &dyn Attack) -> String {
     let entry = attacks::list().iter().find(|entry| entry.name == attack.name());
     format!("{}: {}", entry.map_or(attack.name(), |entry| entry.title), attack.description())
 }
@@ -365,9 +368,14 @@ fn accuracy(run: &Run) -> Option<String> {
 }
 
 /// The largest realised coefficient of resilience.
-fn largest_lambda(run: &Run) -> Option<String> {
+pub fn largest_lambda(run: &Run) -> Option<f64> {
     let largest = run.points.iter().map(|point| point.lambda).fold(f64::NAN, f64::max);
-    largest.is_finite().then(|| format!("{largest:.3}"))
+    largest.is_finite().then_some(largest)
+}
+
+/// The same as text.
+fn largest(run: &Run) -> Option<String> {
+    largest_lambda(run).map(|largest| format!("{largest:.3}"))
 }
 
 /// Rows are attacks, columns rules and momentums.
@@ -391,7 +399,7 @@ fn folder(path: &Path) -> &Path {
 }
 
 /// Writes a file that appears whole or not at all.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask, as for any new file
@@ -419,7 +427,7 @@ mod tests {
         let labels = [label("average", 0.0), label("median", 0.9)];
         let text = table(&["foe:nu=20"], &labels, &runs, accuracy);
         assert_eq!(text, "            average, β = 0   median, β = 0.9\nfoe:nu=20           93.8 %          diverged\n");
-        assert_eq!(table(&["foe:nu=20"], &labels, &runs, largest_lambda).matches("0.250").count(), 2);
+        assert_eq!(table(&["foe:nu=20"], &labels, &runs, largest).matches("0.250").count(), 2);
     }
 
     #[test]

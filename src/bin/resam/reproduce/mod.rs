@@ -1,0 +1,162 @@
+//! `resam reproduce`: a grid of training runs, from a file to tables and figures.
+
+mod grid;
+mod report;
+mod results;
+
+use crate::train::{Job, Task, bar, in_parallel, largest_lambda};
+use clap::Args;
+use grid::{Grid, Key};
+use resam::Engine;
+use resam::train::{BoxError, datasets, model};
+use results::{Outcome, Results};
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Run a grid of training experiments, and draw what came of it
+///
+/// Every combination of data sets, f, rules, attacks, momentum coefficients β and seeds is one run of `resam train`. Runs go side by side,
+/// one a core. Each that ends adds a line to DIR/results.jsonl; the same command, begun again after a kill, goes on where
+/// it was, and repeats nothing. In the end, and with --report-only at any time, DIR holds
+///
+///   report.html   everything, in one file that opens from disk
+///   table.md      mean ± standard deviation over the seeds of the final accuracy, and of the best on the way
+///   *.svg         accuracy against step, a row of panels an attack; and the worst accuracy over all attacks
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub struct ReproduceArgs {
+    /// File with the grid, in TOML (see below)
+    #[arg(value_name = "GRID.toml", required_unless_present = "smoke")]
+    grid: Option<PathBuf>,
+
+    /// A small grid on the digits instead, done in less than a minute
+    #[arg(long, conflicts_with = "grid")]
+    smoke: bool,
+
+    /// Folder for results and report; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "resam-reproduce")]
+    out: PathBuf,
+
+    /// Folder with the files of the data set, instead of the grid's
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Run nothing; report what is there
+    #[arg(long)]
+    report_only: bool,
+
+    /// Where the rules run; the models always train on the CPU
+    #[arg(long, default_value = "cpu")]
+    device: String,
+
+    /// Print nothing but errors
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+const EXAMPLES: &str = "\
+A grid:
+  datasets = [\"fashion_mnist\"]
+  f        = [3, 5]
+  rules    = [\"average\", \"trimmed_mean\", \"nnm+krum\"]
+  attacks  = [\"none\", \"alie\", \"foe:nu=20\"]
+  betas    = [0.0, 0.99]
+  seeds    = [1, 2, 3]
+Also n, steps, batch, lr, hold, decay, l2, clip, measure, model, split and data, as the options of `resam train`; what is left out is as
+suits the data set. Rules that cannot work with some f are left out there, and named.
+
+Examples:
+  resam reproduce --smoke
+  resam reproduce examples/grids/fashion_mnist.toml --out fashion
+  resam reproduce examples/grids/fashion_mnist.toml --out fashion --report-only";
+
+const SMOKE: &str = include_str!("../../../../examples/grids/smoke.toml");
+
+/// Runs the command.
+pub fn run(args: ReproduceArgs) -> Result<(), BoxError> {
+    let (text, name) = match &args.grid {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            (text, path.display().to_string())
+        }
+        None => (SMOKE.into(), "the smoke grid".into()),
+    };
+    let grid = Grid::parse(&text).map_err(|error| format!("{name}: {error}"))?;
+    let engine = Engine::open_blocking(&args.device)?;
+    let (keys, left_out) = grid.runs(&engine).map_err(|error| format!("{name}: {error}"))?;
+    std::fs::create_dir_all(&args.out).map_err(|error| format!("cannot make {}: {error}", args.out.display()))?;
+    let (results, mut outcomes) = Results::open(&args.out.join("results.jsonl"))?;
+    let wanted: HashSet<String> = keys.iter().map(Key::line).collect();
+    outcomes.retain(|outcome| wanted.contains(&outcome.key.line()));
+    if !args.report_only {
+        let done: HashSet<String> = outcomes.iter().map(|outcome| outcome.key.line()).collect();
+        let open: Vec<&Key> = keys.iter().filter(|key| !done.contains(&key.line())).collect();
+        let (new, failure) = args.run_all(&engine, &grid, &open, &results);
+        outcomes.extend(new);
+        if let Some(error) = failure {
+            return Err(error);
+        }
+    }
+    report::write(&args.out, &outcomes, keys.len(), &left_out)?;
+    if !args.quiet {
+        left_out.iter().for_each(|reason| println!("{reason}"));
+        let missing = keys.len() - outcomes.len();
+        println!(
+            "{} of {} runs done{}; see {}",
+            outcomes.len(),
+            keys.len(),
+            if missing > 0 { ", the rest is open" } else { "" },
+            args.out.join("report.html").display()
+        );
+    }
+    Ok(())
+}
+
+impl ReproduceArgs {
+    /// What came of the runs that ended, and the first failure: after it no other run begins.
+    fn run_all(&self, engine: &Engine, grid: &Grid, open: &[&Key], results: &Results) -> (Vec<Outcome>, Option<BoxError>) {
+        let folder = self.data.as_deref().or(grid.data.as_deref());
+        let mut data = BTreeMap::new();
+        for key in open {
+            if !data.contains_key(&key.dataset) {
+                match datasets::by_name(&key.dataset).and_then(|source| source.load(folder)) {
+                    Ok(split) => data.insert(key.dataset.clone(), split),
+                    Err(error) => return (Vec::new(), Some(error.into())),
+                };
+            }
+        }
+        let bar = bar(self.quiet, open.iter().map(|key| key.steps).sum());
+        let stop = AtomicBool::new(false);
+        let one = |key: &&Key| -> Result<Option<Outcome>, BoxError> {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let start = Instant::now();
+            let (data, config) = (&data[&key.dataset], &key.config()?);
+            let model = &*model::by_name(&key.model, data.train.inputs, data.train.classes)?;
+            let task = Task { engine: engine.clone(), model, data, config };
+            let run = task.run(&Job { attack: &key.attack, rule: &key.rule, beta: key.beta }, &bar)?;
+            let outcome = Outcome {
+                key: (*key).clone(),
+                accuracy: run.points.iter().map(|point| (point.step, point.accuracy)).collect(),
+                diverged: run.diverged,
+                lambda: largest_lambda(&run),
+                seconds: start.elapsed().as_secs_f64(),
+            };
+            results.add(&outcome)?;
+            Ok(Some(outcome))
+        };
+        let ended = in_parallel(open, |key| one(key).inspect_err(|_| stop.store(true, Ordering::Relaxed)));
+        bar.finish_and_clear();
+        let (mut outcomes, mut failure) = (Vec::new(), None);
+        for result in ended {
+            match result {
+                Ok(outcome) => outcomes.extend(outcome),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        (outcomes, failure)
+    }
+}

@@ -1,0 +1,227 @@
+//! Tables and figures of what came of a grid.
+
+use super::results::Outcome;
+use crate::train::{title, write_whole};
+use resam::attacks;
+use resam::train::figure::{Curve, Panel, svg};
+use resam::train::{BoxError, Point, datasets, heatmap};
+use std::path::Path;
+
+/// A table as text; the first column names the rows.
+struct Table {
+    title: String,
+    head: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+/// The different values of something, in the order in which they come.
+fn distinct<'a, T: PartialEq>(outcomes: &[&'a Outcome], of: impl Fn(&'a Outcome) -> T) -> Vec<T> {
+    let mut all = Vec::new();
+    for value in outcomes.iter().map(|outcome| of(outcome)) {
+        if !all.contains(&value) {
+            all.push(value);
+        }
+    }
+    all
+}
+
+fn only<'a>(outcomes: &[&'a Outcome], wanted: impl Fn(&Outcome) -> bool) -> Vec<&'a Outcome> {
+    outcomes.iter().copied().filter(|outcome| wanted(outcome)).collect()
+}
+
+/// Mean and standard deviation, which one value has none of.
+fn mean_and_std(values: &[f64]) -> (f64, Option<f64>) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt()))
+}
+
+/// Per cent, with what they vary by.
+fn percent(values: &[f64]) -> String {
+    match mean_and_std(values) {
+        (mean, Some(std)) => format!("{:.1} ± {:.1}", 100.0 * mean, 100.0 * std),
+        (mean, None) => format!("{:.1}", 100.0 * mean),
+    }
+}
+
+/// Writes the report of some runs of a grid of `all`.
+pub fn write(folder: &Path, outcomes: &[Outcome], all: usize, left_out: &[String]) -> Result<(), BoxError> {
+    // The order in which runs ended must not show.
+    let mut outcomes: Vec<&Outcome> = outcomes.iter().collect();
+    outcomes.sort_by(|a, b| (a.key.f, a.key.seed).cmp(&(b.key.f, b.key.seed)).then(a.key.beta.total_cmp(&b.key.beta)));
+    let (mut tables, mut figures) = (Vec::new(), Vec::new());
+    for (dataset, model) in distinct(&outcomes, |o| (&o.key.dataset, &o.key.model)) {
+        let of_set = only(&outcomes, |o| o.key.dataset == *dataset && o.key.model == *model);
+        let name = format!("{}, {model}", datasets::by_name(dataset)?.title);
+        let file = format!("{dataset}-{}", model.replace([':', '=', ','], "-"));
+        for f in distinct(&of_set, |o| o.key.f) {
+            let of_f = only(&of_set, |o| o.key.f == f);
+            let n = of_f[0].key.n;
+            for beta in distinct(&of_f, |o| o.key.beta) {
+                tables.push(table(&format!("{name}: n = {n}, f = {f}, β = {beta}"), &only(&of_f, |o| o.key.beta == beta)));
+            }
+            let plain = |o: &Outcome| !o.key.rule.contains('+');
+            for (group, what, runs) in
+                [("rules", "rules", only(&of_f, plain)), ("chains", "rules after a pre-aggregation", only(&of_f, |o| !plain(o)))]
+            {
+                if !runs.is_empty() {
+                    let heading = format!("{name}: n = {n}, f = {f}, {what}");
+                    figures.push((
+                        format!("{file}-f{f}-{group}.svg"),
+                        svg(&heading, &panels(&runs)?, distinct(&runs, |o| o.key.beta).len())?,
+                    ));
+                }
+            }
+        }
+        figures.push((format!("{file}-worst.svg"), worst(&name, &of_set)?));
+    }
+    let markdown: String = tables.iter().map(Table::markdown).collect();
+    let put = |name: &str, text: &str| {
+        let path = folder.join(name);
+        write_whole(&path, text.as_bytes()).map_err(|error| format!("cannot write {}: {error}", path.display()))
+    };
+    put("table.md", &markdown)?;
+    figures.iter().try_for_each(|(name, text)| put(name, text))?;
+    Ok(put("report.html", &html(&tables, &figures, (outcomes.len(), all), left_out))?)
+}
+
+/// Rules by attacks.
+fn table(title: &str, outcomes: &[&Outcome]) -> Table {
+    let attacks = distinct(outcomes, |o| &o.key.attack);
+    let cell = |rule: &str, attack: &str| {
+        let runs = only(outcomes, |o| o.key.rule == rule && o.key.attack == attack);
+        if runs.is_empty() {
+            return "–".into();
+        }
+        let of = |what: fn(&Outcome) -> f64| percent(&runs.iter().map(|run| what(run)).collect::<Vec<_>>());
+        let diverged = match runs.iter().filter(|run| run.diverged).count() {
+            0 => String::new(),
+            count => format!(", {count} diverged"),
+        };
+        format!("{} ({}){diverged}", of(Outcome::last), of(Outcome::best))
+    };
+    let rules = distinct(outcomes, |o| &o.key.rule);
+    Table {
+        title: title.into(),
+        head: row("rule", attacks.iter().map(|attack| attack.to_string())),
+        rows: rules.iter().map(|rule| row(rule, attacks.iter().map(|attack| cell(rule, attack)))).collect(),
+    }
+}
+
+/// A row of panels an attack, in it one a β.
+fn panels(outcomes: &[&Outcome]) -> Result<Vec<Panel>, BoxError> {
+    let rules = distinct(outcomes, |o| &o.key.rule);
+    let mut panels = Vec::new();
+    for attack in distinct(outcomes, |o| &o.key.attack) {
+        let title = title(&*attacks::by_name(attack)?);
+        for beta in distinct(outcomes, |o| o.key.beta) {
+            let curve = |(family, rule): (usize, &&String)| {
+                let runs = only(outcomes, |o| o.key.rule == **rule && o.key.attack == *attack && o.key.beta == beta);
+                let steps = runs.iter().map(|run| run.accuracy.len()).min().unwrap_or(0);
+                let at = |k: usize| mean_and_std(&runs.iter().map(|run| run.accuracy[k].1).collect::<Vec<_>>());
+                let point =
+                    |k: usize| Point { step: runs[0].accuracy[k].0, accuracy: at(k).0, loss: 0.0, lambda: 0.0, spread: 0.0 };
+                Curve {
+                    label: rule.to_string(),
+                    family,
+                    dashed: false,
+                    diverged: runs.iter().any(|run| run.diverged),
+                    points: (0..steps).map(point).collect(),
+                    deviations: (0..steps).map(|k| at(k).1.unwrap_or(0.0)).collect(),
+                }
+            };
+            panels.push(Panel { title: format!("{title}; β = {beta}"), curves: rules.iter().enumerate().map(curve).collect() });
+        }
+    }
+    Ok(panels)
+}
+
+/// The worst mean accuracy over all attacks, of each rule with each f and β.
+fn worst(name: &str, outcomes: &[&Outcome]) -> Result<String, BoxError> {
+    let rules = distinct(outcomes, |o| &o.key.rule);
+    let columns: Vec<(usize, f32)> = distinct(outcomes, |o| (o.key.f, o.key.beta));
+    let cell = |rule: &String, (f, beta): (usize, f32)| {
+        let runs = only(outcomes, |o| o.key.rule == *rule && o.key.f == f && o.key.beta == beta);
+        let of_attack = |attack: &String| {
+            let values: Vec<f64> = runs.iter().filter(|run| run.key.attack == *attack).map(|run| run.last()).collect();
+            mean_and_std(&values).0
+        };
+        distinct(&runs, |o| &o.key.attack).into_iter().map(of_attack).reduce(f64::min)
+    };
+    let values: Vec<Vec<Option<f64>>> =
+        rules.iter().map(|rule| columns.iter().map(|&column| cell(rule, column)).collect()).collect();
+    let columns: Vec<String> = columns.iter().map(|(f, beta)| format!("f = {f}, β = {beta}")).collect();
+    let rules: Vec<String> = rules.into_iter().cloned().collect();
+    Ok(heatmap::svg(&format!("{name}: final accuracy (%) under the worst attack"), &rules, &columns, &values)?)
+}
+
+fn row(first: &str, rest: impl Iterator<Item = String>) -> Vec<String> {
+    std::iter::once(first.to_string()).chain(rest).collect()
+}
+
+impl Table {
+    fn markdown(&self) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let rule = format!("|{}\n", "---|".repeat(self.head.len()));
+        let rows: String = self.rows.iter().map(|row| line(row)).collect();
+        format!("### {}\n\n{}{rule}{rows}\n", self.title, line(&self.head))
+    }
+
+    fn html(&self) -> String {
+        let line = |cells: &[String], tag: &str| {
+            let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
+            format!("<tr>{cells}</tr>\n")
+        };
+        let rows: String = self.rows.iter().map(|row| line(row, "td")).collect();
+        format!("<h3>{}</h3>\n<table>\n{}{rows}</table>\n", escaped(&self.title), line(&self.head, "th"))
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+const STYLE: &str = "body { font-family: sans-serif; margin: 2em auto; max-width: 1300px; padding: 0 1em } \
+    table { border-collapse: collapse } td, th { border-bottom: 1px solid #ddd; padding: .3em .7em; text-align: right } \
+    td:first-child, th:first-child { text-align: left } svg { max-width: 100%; height: auto }";
+
+/// One file that needs no other.
+fn html(tables: &[Table], figures: &[(String, String)], (done, all): (usize, usize), left_out: &[String]) -> String {
+    let time = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
+    let figures: String = figures.iter().map(|(_, svg)| format!("<figure>{svg}</figure>\n")).collect();
+    let tables: String = tables.iter().map(Table::html).collect();
+    let left_out: String = left_out.iter().map(|reason| format!("<p>{}</p>\n", escaped(reason))).collect();
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>resam reproduce</title><style>{STYLE}</style></head>\n<body>\n\
+         <h1>Training under attack</h1>\n<p>{done} of {all} runs; resam {}, {time}.</p>\n{left_out}\
+         <p>Figures: mean test accuracy over the seeds, and the band of one standard deviation around it. Tables: mean ± standard \
+         deviation of the accuracy at the end and, in parentheses, of the best on the way, in per cent. A run that diverged counts as 0.</p>\n\
+         {figures}{tables}</body>\n</html>\n",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mean_and_deviation_are_those_of_the_definition() {
+        assert_eq!(percent(&[0.5]), "50.0");
+        // Squares of the differences from 0.6: 0.01 twice, over n − 1 = 1.
+        assert_eq!(percent(&[0.5, 0.7]), "60.0 ± 14.1");
+    }
+
+    #[test]
+    fn tables_are_the_same_in_both_forms() {
+        let table = Table {
+            title: "a < b".into(),
+            head: row("rule", ["none".into()].into_iter()),
+            rows: vec![row("krum", ["1".into()].into_iter())],
+        };
+        assert_eq!(table.markdown(), "### a < b\n\n| rule | none |\n|---|---|\n| krum | 1 |\n\n");
+        assert_eq!(table.html().matches("</td>").count(), 2);
+        assert!(table.html().contains("a &lt; b"));
+    }
+}

@@ -1,0 +1,118 @@
+//! What came of the runs: a file to which one line is added when a run ends, so that nothing finished is lost.
+
+use super::grid::Key;
+use resam::train::BoxError;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// One line of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    #[serde(flatten)]
+    pub key: Key,
+    /// Steps done and test accuracy, 0 to 1.
+    pub accuracy: Vec<(usize, f64)>,
+    /// Whether a value stopped being finite.
+    pub diverged: bool,
+    /// The largest realised coefficient of resilience.
+    pub lambda: Option<f64>,
+    pub seconds: f64,
+}
+
+impl Outcome {
+    /// The accuracy at the end; 0 where the run diverged.
+    pub fn last(&self) -> f64 {
+        if self.diverged { 0.0 } else { self.accuracy.last().map_or(0.0, |(_, accuracy)| *accuracy) }
+    }
+
+    /// The best accuracy on the way.
+    pub fn best(&self) -> f64 {
+        self.accuracy.iter().map(|(_, accuracy)| *accuracy).fold(0.0, f64::max)
+    }
+}
+
+/// The file, locked against a second writer.
+#[derive(Debug)]
+pub struct Results {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+impl Results {
+    /// Opens or begins the file, and reads what is there. A last line without an end was cut short by a kill: it is dropped.
+    pub fn open(path: &Path) -> Result<(Self, Vec<Outcome>), BoxError> {
+        let failed = |error: std::io::Error| format!("cannot use {}: {error}", path.display());
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(format!("another run is writing {}", path.display()).into()),
+            // Some file systems have no locks.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(failed)?;
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        if whole < text.len() {
+            file.set_len(whole as u64).map_err(failed)?;
+            file.seek(SeekFrom::End(0)).map_err(failed)?;
+        }
+        let read = |(at, line): (usize, &str)| {
+            serde_json::from_str(line).map_err(|error| format!("{}, line {}: {error}", path.display(), at + 1).into())
+        };
+        let outcomes = text[..whole].lines().enumerate().map(read).collect::<Result<_, BoxError>>()?;
+        Ok((Self { path: path.into(), file: Mutex::new(file) }, outcomes))
+    }
+
+    /// Adds a line.
+    pub fn add(&self, outcome: &Outcome) -> Result<(), BoxError> {
+        let line = serde_json::to_string(outcome)? + "\n";
+        let mut file = self.file.lock().expect("no writer panics with the lock");
+        file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(|error| {
+            format!(
+                "cannot write {}: {error}; the runs that ended before are kept, and the same command goes on",
+                self.path.display()
+            )
+            .into()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::grid::Grid;
+    use super::*;
+    use resam::Engine;
+
+    #[test]
+    fn what_was_written_is_read_and_a_torn_line_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.jsonl");
+        let grid =
+            "datasets = ['digits']\nf = [3]\nrules = ['average']\nattacks = ['none', 'foe']\nbetas = [0.99]\nseeds = [1]\nlr = 0.1";
+        let (keys, _) = Grid::parse(grid).unwrap().runs(&Engine::cpu()).unwrap();
+        let outcomes: Vec<Outcome> = keys
+            .into_iter()
+            .map(|key| Outcome { key, accuracy: vec![(0, 0.1), (10, 1.0 / 3.0)], diverged: false, lambda: None, seconds: 0.5 })
+            .collect();
+        {
+            let (results, found) = Results::open(&path).unwrap();
+            assert!(found.is_empty());
+            results.add(&outcomes[0]).unwrap();
+            assert!(Results::open(&path).unwrap_err().to_string().contains("another run"));
+        }
+        let torn = serde_json::to_string(&outcomes[1]).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&whole[..], &torn.as_bytes()[..40]].concat()).unwrap();
+        {
+            let (results, found) = Results::open(&path).unwrap();
+            assert_eq!(found, outcomes[..1]);
+            assert_eq!(found[0].key.line(), outcomes[0].key.line());
+            results.add(&outcomes[1]).unwrap();
+        }
+        assert_eq!(Results::open(&path).unwrap().1, outcomes);
+        std::fs::write(&path, "{}\n").unwrap();
+        assert!(Results::open(&path).unwrap_err().to_string().contains("line 1"));
+    }
+}
