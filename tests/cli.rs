@@ -47,6 +47,33 @@ fn training_draws_a_figure_and_diagnoses() {
     assert_eq!(folder.names(), ["a.svg"]);
 }
 
+/// A grid that was cut short, in the middle of a line, ends as one that was not: every run once, with the same accuracies.
+#[cfg(feature = "train")]
+#[test]
+fn a_grid_of_runs_resumes() {
+    let grid = "datasets = ['digits']\nf = [3, 7]\nrules = ['average', 'bulyan']\nattacks = ['none', 'nan']\nbetas = [0.0, 0.9]\nseeds = [1]\nsteps = 10";
+    let folder = Folder::new().with("grid.toml", grid.as_bytes()).with("bad.toml", b"f = 1");
+    let lines = || {
+        let text = fs::read_to_string(folder.path("out/results.jsonl")).unwrap();
+        let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.iter_mut().for_each(|line| line["seconds"] = Value::Null);
+        lines.sort_by_key(Value::to_string);
+        lines
+    };
+    let out = folder.succeeds("reproduce grid.toml --out out");
+    assert!(out.contains("12 of 12 runs") && out.contains("left out with n = 15, f = 7"), "{out}");
+    let (whole, path) = (lines(), folder.path("out/results.jsonl"));
+    let text = fs::read(&path).unwrap();
+    fs::write(&path, &text[..text.len() / 2]).unwrap();
+    assert!(folder.succeeds("reproduce grid.toml --out out --report-only").contains("the rest is open"));
+    folder.succeeds("reproduce grid.toml --out out --quiet");
+    assert!(whole.len() == 12 && lines() == whole);
+    let report = fs::read_to_string(folder.path("out/report.html")).unwrap();
+    assert!(["<svg", "bulyan", "diverged", "worst attack"].iter().all(|part| report.contains(part)));
+    folder.fails("reproduce bad.toml", "bad.toml");
+    folder.fails("reproduce none.toml", "cannot read none.toml");
+}
+
 fn command() -> Command {
     let path = std::env::var("CARGO_BIN_EXE_resam").unwrap_or_else(|_| env!("CARGO_BIN_EXE_resam").into());
     Command::new(path)
