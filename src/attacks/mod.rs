@@ -171,13 +171,7 @@ impl<'a> Scene<'a> {
 
     /// ḡ: the mean of the honest rows, summed in f64.
     pub fn mean(&self) -> Vec<f64> {
-        let mut mean = vec![0.0; self.d()];
-        for row in self.honest {
-            mean.iter_mut().zip(*row).for_each(|(m, &x)| *m += f64::from(x));
-        }
-        let count = self.honest.len() as f64;
-        mean.iter_mut().for_each(|m| *m /= count);
-        mean
+        mean(self.honest)
     }
 
     /// (ḡ, s): mean and unbiased standard deviation (divisor n − f − 1) per coordinate; s = 0 for a single honest row.
@@ -291,8 +285,18 @@ pub enum AttackError {
     },
 }
 
+/// The mean of rows of equal length, of which there is one, summed in f64.
+pub(crate) fn mean<R: AsRef<[f32]>>(rows: &[R]) -> Vec<f64> {
+    let mut mean = vec![0.0; rows[0].as_ref().len()];
+    for row in rows {
+        mean.iter_mut().zip(row.as_ref()).for_each(|(m, &x)| *m += f64::from(x));
+    }
+    mean.iter_mut().for_each(|m| *m /= rows.len() as f64);
+    mean
+}
+
 /// Rounds each value to `f32`.
-fn narrow(values: impl IntoIterator<Item = f64>) -> Vec<f32> {
+pub(crate) fn narrow(values: impl IntoIterator<Item = f64>) -> Vec<f32> {
     values.into_iter().map(|x| x as f32).collect()
 }
 

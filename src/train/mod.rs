@@ -52,7 +52,7 @@ use std::{cell::RefCell, iter};
 use fastrand::Rng;
 
 use crate::Rows;
-use crate::attacks::{Attack, AttackError, Scene};
+use crate::attacks::{Attack, AttackError, Scene, mean, narrow};
 
 /// The learning rate γₜ = initial / (1 + decay·⌊t / hold⌋).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -311,7 +311,7 @@ pub fn train_with(
         momentums.iter_mut().zip(&gradients).for_each(|(m, g)| *m = config.beta * *m + (1.0 - config.beta) * g);
         let flipped = (attackers > 0 && attack.flips_labels()).then(|| {
             honest_gradients(&batch.flipped(), &mut gradients);
-            mean_row(&gradients.chunks_exact(d).collect::<Vec<_>>())
+            narrow(mean(&gradients.chunks_exact(d).collect::<Vec<_>>()))
         });
 
         let sent: Vec<&[f32]> = momentums.chunks_exact(d).collect();
@@ -391,7 +391,7 @@ fn byzantine_row(
 
 /// The realised coefficient of resilience and the spread of the honest rows: see [`Point`].
 fn averaging(honest: &[&[f32]], aggregate: &[f32]) -> (f64, f64) {
-    let mean = mean_row(honest);
+    let mean = narrow(mean(honest));
     let mut diameter2 = 0.0f64;
     for (i, row) in honest.iter().enumerate() {
         diameter2 = honest[..i].iter().map(|other| distance2(row, other)).fold(diameter2, f64::max);
@@ -419,15 +419,6 @@ fn clip(row: &mut [f32], longest: f32) {
     if factor < 1.0 {
         row.iter_mut().for_each(|x| *x *= factor);
     }
-}
-
-/// The mean of rows of equal length, summed in f64.
-fn mean_row<R: AsRef<[f32]>>(rows: &[R]) -> Vec<f32> {
-    let mut sums = vec![0.0; rows[0].as_ref().len()];
-    for row in rows {
-        sums.iter_mut().zip(row.as_ref()).for_each(|(sum, &x)| *sum += f64::from(x));
-    }
-    sums.iter().map(|sum| (sum / rows.len() as f64) as f32).collect()
 }
 
 fn finite(what: &'static str, step: usize, values: &[f32]) -> Result<(), TrainError> {

@@ -13,7 +13,7 @@ fn small() -> Config {
 }
 
 fn mean(sent: &Rows) -> Result<Vec<f32>, BoxError> {
-    Ok(mean_row(&sent.iter().collect::<Vec<_>>()))
+    Ok(narrow(mean(&sent.iter().collect::<Vec<_>>())))
 }
 
 fn rule(spec: &str, config: &Config) -> RuleServer {
@@ -48,7 +48,7 @@ fn seen(config: &Config, attack: &str) -> Vec<Vec<Vec<f32>>> {
 }
 
 fn mean_of(rows: &[Vec<f32>]) -> Vec<f32> {
-    mean_row(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    narrow(mean(rows))
 }
 
 #[test]

@@ -10,9 +10,10 @@ const LINE: usize = 64;
 /// Bytes of rows that are likely in a cache already: asking for them only takes time.
 const CACHED: usize = 1 << 22;
 
-/// Are these rows so long that they should be asked for?
-pub(super) fn pays(rows: &[Values<'_>]) -> bool {
-    rows.iter().map(|row| row.bytes().len()).sum::<usize>() > CACHED
+/// The rows that should be asked for: these, or none where they are short.
+pub(super) fn worth_asking<'r, 'a>(rows: &'r [Values<'a>]) -> &'r [Values<'a>] {
+    let bytes: usize = rows.iter().map(|row| row.bytes().len()).sum();
+    if bytes > CACHED { rows } else { &[] }
 }
 
 /// The lines of some columns of all rows, row after row, that are still to be asked for.
@@ -28,7 +29,6 @@ pub(super) struct Ahead<'a> {
 impl<'a> Ahead<'a> {
     /// Of some columns, which need not be there: asking is no access.
     pub(super) fn new(rows: &'a [Values<'a>], columns: Range<usize>) -> Self {
-        let rows = if pays(rows) { rows } else { &[] };
         let step = rows.first().map_or(1, |row| LINE / row.dtype().size());
         Self { rows, step, row: 0, at: columns.start, columns }
     }

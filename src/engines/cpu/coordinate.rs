@@ -1,7 +1,7 @@
 //! Coordinate-wise statistics, in one read. Sixteen rows at a time are sorted in registers as they are read; a pruned network merges
 //! such runs over tiles of columns that stay in the first-level cache.
 
-use super::ahead::{Ahead, pays};
+use super::ahead::{Ahead, worth_asking};
 use super::mixed::{self, MixedRows, held};
 use super::{Notes, Widened};
 use crate::dtype::{Dtype, Values};
@@ -69,8 +69,10 @@ pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, 
         _ if mixed.is_some() => TILES / 2,
         _ => TILES,
     };
-    let near = if m <= RUN && most == TILES && pays(rows) { NEAR } else { 0 };
-    let pass = Pass { near, what, rows, mixed, order: Order::new(Network::new(what.stat, m)) };
+    let far = worth_asking(rows);
+    let near = if m <= RUN && most == TILES && !far.is_empty() { NEAR } else { 0 };
+    let far = if mixed.is_some() { far } else { &[] };
+    let pass = Pass { near, far, what, rows, mixed, order: Order::new(Network::new(what.stat, m)) };
     // A single run has no more streams than are read ahead of: its tiles need not leave the first-level cache.
     let tiles = if m <= RUN { 1 } else { tiles(m).min(most) };
     super::noted_blocks(rows.len(), m, out, |first, out, notes, widened| {
@@ -83,6 +85,8 @@ pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, 
 struct Pass<'a> {
     /// How far ahead rows are asked for while they are ordered, or 0. A slab of several runs is long enough to be read ahead of unasked.
     near: usize,
+    /// The rows that are asked for, slab by slab, while they are mixed.
+    far: &'a [Values<'a>],
     what: &'a Columns<'a>,
     rows: &'a [Values<'a>],
     mixed: Option<MixedRows<'a>>,
@@ -120,7 +124,7 @@ impl Pass<'_> {
             let rows = widened.columns(self.rows, columns.clone());
             let centre = self.mixed.as_ref().map_or(&[][..], |mixed| mixed.centre.slice(columns).f32(&mut own));
             let next = at + out.len().max(NEAR);
-            let ahead = Ahead::new(self.rows, next..next + out.len());
+            let ahead = Ahead::new(self.far, next..next + out.len());
             self.slab(simd, Slab { rows: &rows, centre, ahead }, out, notes, room);
             at += out.len();
         }

@@ -1,7 +1,7 @@
 //! Inner products of all pairs of rows, centred and scaled on load: one read.
 
 use super::BLOCK;
-use super::ahead::Ahead;
+use super::ahead::{Ahead, worth_asking};
 use super::aligned::Aligned;
 use super::coordinate::{self, LANES, Order, Wire};
 use crate::dtype::Values;
@@ -44,18 +44,18 @@ fn blocked<const SIDE: usize>(level: Level, rows: &[Values<'_>], frames: &[(Abou
         About::Median { voters } => Some(Order::new(Network::of_ranks((voters.saturating_sub(1) / 2)..voters / 2 + 1, voters))),
     };
     let frames: Vec<_> = frames.iter().map(|&(about, scales)| (about, scales, order(about))).collect();
+    let worth_asking = worth_asking(rows);
     let fold = |(mut running, mut slabs): (Running, Vec<Slab<SIDE>>), block: usize| {
         let (first, last) = (block * BLOCK, d.min((block + 1) * BLOCK));
         slabs.iter_mut().for_each(|slab| slab.sums.fill([[[0.0; ACROSS]; SIDE]; SIDE]));
         let width = tiles(m) * LANES;
         for at in (first..last).step_by(width) {
-            let mut asked = false;
+            let mut far = worth_asking;
             for (slab, (about, scales, order)) in slabs.iter_mut().zip(&frames) {
                 slab.load(level, rows, *about, scales, order.as_ref(), at..last.min(at + width));
                 // The first frame asks for all.
-                let ahead = Ahead::new(if asked { &[] } else { rows }, at + 2 * width..at + 3 * width);
+                let ahead = Ahead::new(std::mem::take(&mut far), at + 2 * width..at + 3 * width);
                 dispatch!(level, simd => slab.multiply(simd, ahead));
-                asked = true;
             }
         }
         running.add(slabs.iter().flat_map(Slab::block_sums));
