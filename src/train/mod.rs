@@ -266,7 +266,7 @@ pub fn train(
 ///
 /// # Errors
 /// [`TrainError`]: settings or data that cannot work, an attack or a server that fails, and, by step, the first loss,
-/// aggregate or parameter that is not finite.
+/// momentum, aggregate or parameter that is not finite.
 pub fn train_with(
     model: &dyn Model,
     data: &Split,
@@ -309,6 +309,8 @@ pub fn train_with(
         let loss = honest_gradients(&batch, &mut gradients);
         finite("the loss", step, &[loss as f32])?;
         momentums.iter_mut().zip(&gradients).for_each(|(m, g)| *m = config.beta * *m + (1.0 - config.beta) * g);
+        // A rule would take overflowing honest workers for hostile ones.
+        finite("a momentum", step, &momentums)?;
         let flipped = (attackers > 0 && attack.flips_labels()).then(|| {
             honest_gradients(&batch.flipped(), &mut gradients);
             narrow(mean(&gradients.chunks_exact(d).collect::<Vec<_>>()))

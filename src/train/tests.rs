@@ -1,7 +1,7 @@
 //! The protocol, seen from the server.
 
 use super::*;
-use crate::attacks::{NoAttack, SignFlip, by_name, list};
+use crate::attacks::{self, NoAttack, SignFlip, by_name, list};
 use crate::{Engine, Spec};
 
 fn model() -> Network {
@@ -13,7 +13,7 @@ fn small() -> Config {
 }
 
 fn mean(sent: &Rows) -> Result<Vec<f32>, BoxError> {
-    Ok(narrow(mean(&sent.iter().collect::<Vec<_>>())))
+    Ok(narrow(attacks::mean(&sent.iter().collect::<Vec<_>>())))
 }
 
 fn rule(spec: &str, config: &Config) -> RuleServer {
@@ -48,7 +48,7 @@ fn seen(config: &Config, attack: &str) -> Vec<Vec<Vec<f32>>> {
 }
 
 fn mean_of(rows: &[Vec<f32>]) -> Vec<f32> {
-    narrow(mean(rows))
+    narrow(attacks::mean(rows))
 }
 
 #[test]
@@ -198,6 +198,15 @@ fn bad_aggregates_are_errors() {
     assert!(matches!(error(huge), TrainError::NonFinite { step: 0..2, .. }));
     assert!(matches!(error(short), TrainError::Length { found: 1, expected: 650, .. }));
     assert_eq!(error(broken).to_string(), "step 0: the server failed: the device is gone");
+}
+
+/// Honest rows that overflow are a run that diverged, whatever the rule makes of them.
+#[test]
+fn momentums_that_overflow_are_an_error() {
+    // The first step makes parameters larger than 1, the penalty's gradient of which no f32 holds.
+    let config = Config { beta: 0.0, l2: f32::MAX, rate: Rate { initial: 1e-36, hold: 0, decay: 1.0 }, ..small() };
+    let error = run(&config, "none", &mut rule("krum", &config)).unwrap_err();
+    assert!(matches!(error, TrainError::NonFinite { what: "a momentum", step: 1.. }), "{error}");
 }
 
 #[test]

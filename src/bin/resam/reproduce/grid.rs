@@ -6,6 +6,7 @@ use resam::attacks;
 use resam::train::datasets;
 use resam::train::{BoxError, Config, Rate};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// A grid of runs; what is left out is as suits the data set.
@@ -138,6 +139,8 @@ impl Grid {
                 }
             }
         }
+        let mut seen = HashSet::new();
+        keys.retain(|key: &Key| seen.insert(key.line()));
         left_out.sort();
         left_out.dedup();
         Ok((keys, left_out))
@@ -156,7 +159,9 @@ mod tests {
         // Bulyan needs n >= 4f + 3.
         assert_eq!(keys.len(), 2 * 2 * 2 + 2 * 2);
         assert!(left_out.len() == 1 && left_out[0].contains("f = 7"), "{left_out:?}");
-        let lines: std::collections::HashSet<String> = keys.iter().map(Key::line).collect();
+        let twice = TEXT.replace("[1, 2]", "[1, 2, 1]");
+        assert_eq!(Grid::parse(&twice).unwrap().runs(&Engine::cpu()).unwrap().0, keys);
+        let lines: HashSet<String> = keys.iter().map(Key::line).collect();
         assert_eq!(lines.len(), keys.len());
         assert_eq!(keys[0].config().unwrap(), Config { byzantine: 3, beta: 0.0, ..Config::default() });
     }

@@ -69,7 +69,10 @@ impl Results {
     pub fn add(&self, outcome: &Outcome) -> Result<(), BoxError> {
         let line = serde_json::to_string(outcome)? + "\n";
         let mut file = self.file.lock().expect("no writer panics with the lock");
+        let whole = file.metadata()?.len();
         file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(|error| {
+            // What a full disk took of the line must not stand before the next one.
+            let _ = file.set_len(whole);
             format!(
                 "cannot write {}: {error}; the runs that ended before are kept, and the same command goes on",
                 self.path.display()
