@@ -5,9 +5,10 @@
 // mean of those ranks; BY_ROW leaves ties to the order of rows.
 
 const THREADS = 256u;
-const KEYS = 4096u;
-const COLUMNS = KEYS / SIZE;
-const LANES = THREADS / COLUMNS;
+// Keys that a group sorts: a multiple of SIZE.
+override KEYS: u32 = 2048u;
+override COLUMNS: u32 = KEYS / SIZE;
+override LANES: u32 = THREADS / COLUMNS;
 
 // The key of rank r in column c at r * COLUMNS + c; those beyond N are the greatest.
 var<workgroup> keys: array<i32, KEYS>;

@@ -1,6 +1,6 @@
 // Part of every kernel: a slab of columns of the matrix, the rows that take part, and the order of values by their bits.
 //
-// x        bits of the values, row-major: row r, column k of the slab is value r * params.stride + k. What bits a value has as f32 is
+// x        bits of the values, row-major: row r, column k of the slab is value params.base + r * params.stride + k. What bits a value has as f32 is
 //          for `x_at` to say, which stands in matrix_f32, matrix_f16 or matrix_bf16. Bits, not floats:
 //          WGSL lets a compiler assume that floats are neither NaN nor infinite, so hostile values are classified and ordered
 //          as integers before any float operation sees them.
@@ -41,6 +41,8 @@ struct Params {
     voters: u32,
     // Row that others are centred on a second time.
     anchor: u32,
+    // Values before the first one of the slab.
+    base: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<u32>;
@@ -75,7 +77,7 @@ fn value(k: i32) -> f32 {
 
 fn bits_at(row: u32, column: u32) -> u32 {
     if row < GIVEN {
-        return x_at(row * params.stride + column);
+        return x_at(params.base + row * params.stride + column);
     }
     return select(0u, given[column], row == GIVEN);
 }

@@ -14,7 +14,10 @@ override QUADS: u32 = 1u;
 override SPLIT: u32 = 1u;
 // Columns of a tile: a power of two with QUADS * WIDTH <= TILE and WIDTH <= THREADS.
 override WIDTH: u32 = 1u;
-const TILE = 1024u;
+// Vectors of a tile.
+override TILE: u32 = 512u;
+// Most rows of a matrix.
+const MOST_ROWS = 1024u;
 
 @group(0) @binding(4) var<storage, read_write> notes: array<atomic<u32>>;
 
@@ -23,8 +26,8 @@ var<private> shift: vec2<u32>;
 var<workgroup> tile: array<vec4<f32>, TILE>;
 // A column is centred on the midpoint of two values, often the same.
 var<workgroup> centres: array<vec2<f32>, THREADS>;
-// Largest magnitudes of up to 1024 rows.
-var<workgroup> top: array<atomic<u32>, TILE>;
+// The rows' largest magnitudes.
+var<workgroup> top: array<atomic<u32>, MOST_ROWS>;
 
 // The value of that rank of a column among the rows that vote, found bit by bit from the highest: needs no memory.
 fn ranked(rank: u32, column: u32) -> f32 {

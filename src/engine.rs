@@ -3,7 +3,7 @@
 use crate::engines::cpu::{CpuEngine, CpuOptions, CpuRows};
 use crate::engines::execute::{Options, blank, execute};
 #[cfg(feature = "gpu")]
-use crate::engines::gpu::{GpuEngine, GpuOptions, adapters};
+use crate::engines::gpu::{DeviceVector, GpuEngine, GpuOptions, Sink, adapters};
 use crate::engines::reference;
 use crate::error::{Error, Result};
 use crate::matrix::{Input, Matrix, Store};
@@ -82,6 +82,26 @@ impl Engine {
     #[cfg(feature = "gpu")]
     pub fn gpu_blocking(options: GpuOptions) -> Result<Self> {
         pollster::block_on(Self::gpu(options))
+    }
+
+    /// The GPU engine on a device that the caller uses as well, with whatever limits and features it was made with; a call takes up to
+    /// `memory_budget` bytes for data in host memory ([`GpuOptions::memory_budget`]). The device's handlers of errors stay the
+    /// caller's, and are not called for what goes wrong here: that is returned. Callbacks of the device may run on a thread of the engine.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device's groups have less than 256 invocations or 16 KiB of memory, or no thread can be started.
+    #[cfg(feature = "gpu")]
+    pub fn on_device(device: wgpu::Device, queue: wgpu::Queue, memory_budget: Option<u64>) -> Result<Self> {
+        Ok(Self::from(Kind::Gpu(GpuEngine::on(device, queue, memory_budget)?)))
+    }
+
+    /// The device and queue of a GPU engine, for buffers and kernels of the caller's own.
+    #[cfg(feature = "gpu")]
+    pub fn wgpu(&self) -> Option<(&wgpu::Device, &wgpu::Queue)> {
+        match &self.kind {
+            Kind::Gpu(gpu) => Some(gpu.wgpu()),
+            _ => None,
+        }
     }
 
     /// An engine by name: `auto` (the best real GPU, else the CPU), `cpu`, `reference`, `gpu` (a real GPU or an error), or a
@@ -218,6 +238,48 @@ impl Engine {
         pollster::block_on(self.aggregate_into(rule, input, f, out))
     }
 
+    /// [`Engine::aggregate`] into a buffer of the caller's on the engine's device: the result does not pass through the host. Work that was
+    /// submitted to the queue before sees the buffers before this call, work submitted after it was awaited sees the result. After an error
+    /// found in the data the result is NaN.
+    ///
+    /// # Errors
+    /// As [`Engine::aggregate`]; [`Error::Buffer`] when a buffer is too small, lacks a usage, is of another device, or when the result would
+    /// overwrite the rows; [`Error::Device`] on an engine that is no GPU's.
+    #[cfg(feature = "gpu")]
+    pub async fn aggregate_to<'a>(
+        &self,
+        rule: &dyn Rule,
+        input: impl Into<Input<'a>>,
+        f: usize,
+        out: &DeviceVector,
+    ) -> Result<Report> {
+        let input = input.into();
+        let Kind::Gpu(gpu) = &self.kind else {
+            return Err(Error::Device { device: self.name(), reason: "it has no buffers on a device".into() });
+        };
+        let rows = match input {
+            Input::Device(rows) => Some(rows),
+            _ => None,
+        };
+        let out = gpu.sink(out, input.d(), rows)?;
+        self.run_on(gpu, rule, input, f, &[], out).await
+    }
+
+    /// [`Engine::aggregate_to`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Engine::aggregate_to`].
+    #[cfg(feature = "gpu")]
+    pub fn aggregate_to_blocking<'a>(
+        &self,
+        rule: &dyn Rule,
+        input: impl Into<Input<'a>>,
+        f: usize,
+        out: &DeviceVector,
+    ) -> Result<Report> {
+        pollster::block_on(self.aggregate_to(rule, input, f, out))
+    }
+
     /// One aggregate; `absent` rows take no part and count against f.
     pub(crate) async fn run(
         &self,
@@ -229,14 +291,7 @@ impl Engine {
     ) -> Result<Report> {
         match (&self.kind, input) {
             #[cfg(feature = "gpu")]
-            (Kind::Gpu(gpu), Input::Rows(rows)) => {
-                execute(&mut gpu.stream(rows, self.options.device_time)?, rule, f, &self.options, absent, self.name(), out).await
-            }
-            #[cfg(feature = "gpu")]
-            (Kind::Gpu(gpu), Input::Matrix(Matrix { store: Store::Gpu(resident) })) if gpu.holds(resident) => {
-                execute(&mut gpu.resident(resident, self.options.device_time)?, rule, f, &self.options, absent, self.name(), out)
-                    .await
-            }
+            (Kind::Gpu(gpu), input) => self.run_on(gpu, rule, input, f, absent, Sink::Host(out)).await,
             (Kind::Cpu(cpu), Input::Rows(rows)) => {
                 execute(&mut CpuRows::new(cpu, rows), rule, f, &self.options, absent, self.name(), out).await
             }
@@ -249,8 +304,29 @@ impl Engine {
                 self.refer(rule, &Rows::of_words(rows, *d, *dtype), f, absent, out)
             }
             #[cfg(feature = "gpu")]
-            (_, Input::Matrix(_)) => Err(self.elsewhere()),
+            (_, Input::Matrix(_) | Input::Device(_)) => Err(self.elsewhere()),
         }
+    }
+
+    /// One aggregate on a GPU.
+    #[cfg(feature = "gpu")]
+    async fn run_on<'a>(
+        &self,
+        gpu: &GpuEngine,
+        rule: &dyn Rule,
+        input: Input<'a>,
+        f: usize,
+        absent: &[usize],
+        mut out: Sink<'a>,
+    ) -> Result<Report> {
+        let timed = self.options.device_time;
+        let mut passes = match input {
+            Input::Rows(rows) => gpu.stream(rows, timed)?,
+            Input::Matrix(Matrix { store: Store::Gpu(resident) }) if gpu.holds(resident) => gpu.resident(resident, timed)?,
+            Input::Device(rows) => gpu.foreign(rows, timed)?,
+            Input::Matrix(_) => return Err(self.elsewhere()),
+        };
+        execute(&mut passes, rule, f, &self.options, absent, self.name(), &mut out).await
     }
 
     /// Steps momentums, M ← βM + (1−β)G, and aggregates them in one pass, where the rule orders columns of them and the engine can; `None`,
@@ -277,7 +353,7 @@ impl Engine {
             #[cfg(feature = "gpu")]
             (Kind::Gpu(gpu), Store::Gpu(resident)) if gpu.holds(resident) && GpuEngine::can_step(stat, present.len()) => {
                 let mut passes = gpu.stepping(resident, gradients, beta, self.options.device_time)?;
-                execute(&mut passes, rule, f, &self.options, absent, self.name(), out).await.map(Some)
+                execute(&mut passes, rule, f, &self.options, absent, self.name(), &mut Sink::Host(out)).await.map(Some)
             }
             _ => Ok(None),
         }
@@ -336,7 +412,7 @@ impl Engine {
 
     #[cfg(feature = "gpu")]
     fn elsewhere(&self) -> Error {
-        Error::Device { device: self.name(), reason: "the matrix was loaded by another engine".into() }
+        Error::Device { device: self.name(), reason: "the rows are held by another engine or device".into() }
     }
 
     fn refer(&self, rule: &dyn Rule, rows: &Rows, f: usize, absent: &[usize], out: &mut [f32]) -> Result<Report> {

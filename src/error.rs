@@ -128,6 +128,9 @@ pub enum Error {
         /// The definition's.
         expected: f64,
     },
+    /// A buffer on a device does not hold what it was said to, or cannot be used so.
+    #[error("buffer on the device: {0}")]
+    Buffer(String),
     /// The device refused, ran out of memory or was lost. A new engine can be made.
     #[error("device '{device}': {reason}")]
     Device {

@@ -35,9 +35,12 @@ pub use engine::{Engine, TOGETHER};
 pub use engines::cpu::CpuOptions;
 pub use engines::execute::Options;
 #[cfg(feature = "gpu")]
-pub use engines::gpu::{AdapterInfo, GpuOptions, adapters};
+pub use engines::gpu::{AdapterInfo, DeviceRows, DeviceVector, GpuOptions, adapters};
 pub use error::{Error, Result};
 pub use half::{bf16, f16};
+/// The wgpu that [`Engine::on_device`] takes devices of.
+#[cfg(feature = "gpu")]
+pub use wgpu;
 pub use matrix::{Input, Matrix};
 pub use momentum::{DistributedMomentum, Snapshot};
 pub use report::{Aggregate, Report};

@@ -1,6 +1,8 @@
 //! n × d values kept where an engine reads them fastest.
 
 use crate::dtype::Dtype;
+#[cfg(feature = "gpu")]
+use crate::engines::gpu::DeviceRows;
 use crate::error::Result;
 use crate::rows::Rows;
 
@@ -72,6 +74,16 @@ pub enum Input<'a> {
     Rows(&'a Rows<'a>),
     /// Rows the engine holds.
     Matrix(&'a Matrix),
+    /// Rows in a buffer of the caller's on the engine's device.
+    #[cfg(feature = "gpu")]
+    Device(&'a DeviceRows),
+}
+
+#[cfg(feature = "gpu")]
+impl<'a> From<&'a DeviceRows> for Input<'a> {
+    fn from(rows: &'a DeviceRows) -> Self {
+        Input::Device(rows)
+    }
 }
 
 impl<'a> From<&'a Rows<'a>> for Input<'a> {
@@ -91,6 +103,8 @@ impl Input<'_> {
         match self {
             Input::Rows(rows) => rows.d(),
             Input::Matrix(matrix) => matrix.d(),
+            #[cfg(feature = "gpu")]
+            Input::Device(rows) => rows.d(),
         }
     }
 }

@@ -16,6 +16,8 @@ use crate::engine::{Engine, Kind};
 use crate::engines::cpu::CpuRows;
 #[cfg(feature = "gpu")]
 use crate::engines::execute::Options;
+#[cfg(feature = "gpu")]
+use crate::engines::gpu::Sink;
 use crate::engines::passes::{Centre, Columns, First, Frame, Mixed, Passes, Plain, Term};
 use crate::error::{Error, Result};
 use crate::geometry::Mixing;
@@ -426,17 +428,19 @@ impl<'a> Bench<'a> {
             (Kind::Cpu(cpu), _) => pass(&mut CpuRows::new(cpu, self.rows), work, f, out, room).await,
             #[cfg(feature = "gpu")]
             (Kind::Gpu(gpu), Some(Matrix { store: Store::Gpu(resident) })) if !matches!(work, Work::Upload) => {
-                pass(&mut gpu.resident(resident, engine.options().device_time)?, work, f, out, room).await
+                pass(&mut gpu.resident(resident, engine.options().device_time)?, work, f, &mut Sink::Host(out), room).await
             }
             #[cfg(feature = "gpu")]
-            (Kind::Gpu(gpu), _) => pass(&mut gpu.stream(self.rows, engine.options().device_time)?, work, f, out, room).await,
+            (Kind::Gpu(gpu), _) => {
+                pass(&mut gpu.stream(self.rows, engine.options().device_time)?, work, f, &mut Sink::Host(out), room).await
+            }
             (Kind::Reference, _) => Ok(None),
         }
     }
 }
 
 /// One pass over the rows. Its time by the device's clock.
-async fn pass<P: Passes>(passes: &mut P, work: &Work, f: usize, out: &mut [f32], room: &mut [u16]) -> Result<Option<f64>> {
+async fn pass<P: Passes>(passes: &mut P, work: &Work, f: usize, out: &mut P::Out, room: &mut [u16]) -> Result<Option<f64>> {
     let n = passes.n();
     let rows: Vec<usize> = (0..n).collect();
     let scales = vec![1.0; n];

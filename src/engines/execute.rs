@@ -4,7 +4,7 @@
 
 use super::keys::EXPONENT;
 use super::pair_sums::Sums;
-use super::passes::{Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Term, Traffic, Weiszfelds};
+use super::passes::{Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Output, Passes, Term, Traffic, Weiszfelds};
 use super::pivot::{self, Sample};
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, MedianOf, Mixing, Wants};
@@ -43,7 +43,7 @@ pub(crate) async fn execute<P: Passes>(
     options: &Options,
     absent: &[usize],
     device: String,
-    out: &mut [f32],
+    out: &mut P::Out,
 ) -> Result<Report> {
     let (n, d) = (passes.n(), passes.d());
     if out.len() != d {
@@ -57,7 +57,7 @@ pub(crate) async fn execute<P: Passes>(
     if d > 0
         && let Err(error) = call.run(passes, out).await
     {
-        out.fill(f32::NAN);
+        out.spoil();
         return Err(error);
     }
     let device_seconds = passes.device_seconds().await;
@@ -155,7 +155,7 @@ impl Call<'_> {
         }
     }
 
-    async fn run<P: Passes>(&mut self, passes: &mut P, out: &mut [f32]) -> Result<()> {
+    async fn run<P: Passes>(&mut self, passes: &mut P, out: &mut P::Out) -> Result<()> {
         let (n, d) = (passes.n(), passes.d());
         let mut known: Option<(Wants, Measured)> = None;
         loop {
@@ -213,7 +213,7 @@ impl Call<'_> {
         measured: &Measured,
         solution: &Solution,
         stat: Stat,
-        out: &mut [f32],
+        out: &mut P::Out,
     ) -> Result<Vec<usize>> {
         let mixing = solution.mixing.clone().padded(measured.all.len());
         self.note(passes.n(), measured, &mixing, solution);
@@ -238,7 +238,7 @@ impl Call<'_> {
         rows: &[usize],
         first: First<'_>,
         stat: Stat,
-        out: &mut [f32],
+        out: &mut P::Out,
     ) -> Result<Vec<usize>> {
         let what = Columns { rows, first, stat, diagnose: self.options.diagnose };
         let Found { bad, outside } = passes.coordinate(&what, out).await?;
@@ -498,7 +498,7 @@ impl Measured {
 }
 
 /// y = Σ w_i x_i; a single row is copied as bits.
-async fn weigh<P: Passes>(passes: &mut P, measured: &Measured, weights: &[f64], out: &mut [f32]) -> Result<Vec<usize>> {
+async fn weigh<P: Passes>(passes: &mut P, measured: &Measured, weights: &[f64], out: &mut P::Out) -> Result<Vec<usize>> {
     let terms = measured.all.iter().zip(weights).filter(|(_, w)| **w != 0.0);
     let terms: Vec<Term> = terms.map(|(&i, &w)| Term::new(i, w)).collect();
     if let [only] = terms[..]

@@ -89,8 +89,28 @@ pub(crate) struct Found {
     pub(crate) outside: Vec<u64>,
 }
 
+/// Where the result of a call goes.
+pub(crate) trait Output {
+    /// Values it has room for.
+    fn len(&self) -> usize;
+    /// Fills it with NaN: there is no result.
+    fn spoil(&mut self);
+}
+
+impl Output for [f32] {
+    fn len(&self) -> usize {
+        <[f32]>::len(self)
+    }
+
+    fn spoil(&mut self) {
+        self.fill(f32::NAN);
+    }
+}
+
 /// What an engine can do with an n × d matrix. `rows` are always indices into it, ascending; virtual rows come last.
 pub(crate) trait Passes {
+    /// Where results go.
+    type Out: Output + ?Sized;
     fn n(&self) -> usize;
     fn d(&self) -> usize;
     /// Reads and transfers so far.
@@ -102,13 +122,13 @@ pub(crate) trait Passes {
     /// One read: inner products of the rows in one frame, or in two, of which the second is centred on a row, and largest magnitudes.
     async fn gram(&mut self, rows: &[usize], frames: &[Frame<'_>]) -> Result<Sums>;
     /// One read: c + Σ w_i (x_i − c) with row c as the centre. Returns the rows with NaN or infinite values.
-    async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut [f32]) -> Result<Vec<usize>>;
+    async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut Self::Out) -> Result<Vec<usize>>;
     /// One read: a statistic of each column.
-    async fn coordinate(&mut self, what: &Columns<'_>, out: &mut [f32]) -> Result<Found>;
+    async fn coordinate(&mut self, what: &Columns<'_>, out: &mut Self::Out) -> Result<Found>;
     /// One read: for each mixed row Σ_k (s_i (z_ik − y_k))², where y is the median of the mixed rows and s_i a power of two of `sizes`.
     async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<f64>>;
     /// The bits of one row.
-    async fn copy_row(&mut self, row: usize, out: &mut [f32]) -> Result<()>;
+    async fn copy_row(&mut self, row: usize, out: &mut Self::Out) -> Result<()>;
     /// Reads or moves the matrix and computes nothing, which is what a pass is measured against. A read returns the exclusive or of every
     /// 16 bits. `room` has the size of the matrix, for a copy in host memory; on a device it may be empty.
     async fn plain(&mut self, what: Plain, room: &mut [u16]) -> Result<u16>;

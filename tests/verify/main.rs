@@ -22,3 +22,5 @@ mod hostile;
 mod lambda;
 mod many;
 mod momentum;
+#[cfg(feature = "gpu")]
+mod shared;

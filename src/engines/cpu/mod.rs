@@ -114,6 +114,8 @@ impl<'a> CpuRows<'a> {
 }
 
 impl Passes for CpuRows<'_> {
+    type Out = [f32];
+
     fn n(&self) -> usize {
         self.rows.n()
     }

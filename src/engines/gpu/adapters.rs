@@ -32,7 +32,15 @@ pub struct AdapterInfo {
 
 impl AdapterInfo {
     fn of(adapter: &wgpu::Adapter) -> Self {
-        let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+        Self::new(adapter.get_info(), adapter.limits(), adapter.features())
+    }
+
+    /// Of a device, with the limits it was made with.
+    pub(super) fn of_device(device: &wgpu::Device) -> Self {
+        Self::new(device.adapter_info(), device.limits(), device.features())
+    }
+
+    fn new(info: wgpu::AdapterInfo, limits: wgpu::Limits, features: wgpu::Features) -> Self {
         let kind = match info.device_type {
             wgpu::DeviceType::DiscreteGpu => "discrete",
             wgpu::DeviceType::IntegratedGpu => "integrated",

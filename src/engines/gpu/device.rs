@@ -4,17 +4,15 @@ use super::adapters::AdapterInfo;
 use super::cache::PipelineCache;
 use super::clock::Clock;
 use super::pool::{Buffer, Pool, locked};
-use super::shader::Kernel;
+use super::shader::{Kernel, Room, THREADS};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use futures::FutureExt;
 use futures::channel::oneshot;
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
-
-/// Invocations and bytes of memory of a group that the tiled kernels need.
-const GROUP: (u32, u32) = (256, 22 << 10);
 
 /// What a buffer is for; buffers of one use are interchangeable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +39,8 @@ impl Use {
 pub(crate) struct Device {
     pub(crate) info: AdapterInfo,
     pub(crate) limits: wgpu::Limits,
+    /// Memory of a group that the kernels use.
+    pub(crate) room: Room,
     device: wgpu::Device,
     queue: wgpu::Queue,
     pipelines: Mutex<HashMap<(Kernel, Dtype), wgpu::ComputePipeline>>,
@@ -50,6 +50,8 @@ pub(crate) struct Device {
     failure: Arc<Mutex<Option<String>>>,
     /// Set for good when the device is gone.
     lost: Arc<Mutex<Option<String>>>,
+    /// Does the caller use the device as well? Then its handlers of errors are left alone.
+    shared: bool,
     /// Wakes the thread that drives callbacks, so that no caller's thread has to.
     driver: Option<mpsc::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -70,29 +72,42 @@ impl Device {
     /// A device of the adapter whose calls take no more than `budget` bytes, spare buffers included; compiled pipelines are looked for in the
     /// folder, if one is named.
     pub(crate) async fn open(adapter: wgpu::Adapter, info: AdapterInfo, budget: u64, pipelines: Option<&Path>) -> Result<Self> {
-        let limits = adapter.limits();
         let refused = |reason: String| Error::Device { device: info.name.clone(), reason };
-        let groups = (limits.max_compute_invocations_per_workgroup, limits.max_compute_workgroup_storage_size);
-        if groups.0 < GROUP.0 || groups.1 < GROUP.1 {
-            return Err(refused(format!("its groups have {groups:?} invocations and bytes, the kernels need {GROUP:?}")));
-        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("resam"),
-            required_limits: limits.clone(),
+            required_limits: adapter.limits(),
             required_features: adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE),
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| refused(e.to_string()))?;
         let cache = pipelines.and_then(|folder| PipelineCache::open(&device, &adapter.get_info(), folder));
-        let (failure, lost) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
-        let first = failure.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        let opened = Self::of(device, queue, info, budget, cache)?;
+        let first = opened.failure.clone();
+        opened.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             locked(&first).get_or_insert_with(|| error.to_string());
         }));
-        let gone = lost.clone();
-        device.set_device_lost_callback(move |_, reason| {
+        let gone = opened.lost.clone();
+        opened.device.set_device_lost_callback(move |_, reason| {
             locked(&gone).get_or_insert_with(|| format!("the device was lost: {reason}"));
         });
+        Ok(opened)
+    }
+
+    /// A device that the caller uses as well.
+    pub(crate) fn share(device: wgpu::Device, queue: wgpu::Queue, info: AdapterInfo, budget: u64) -> Result<Self> {
+        let mut shared = Self::of(device, queue, info, budget, None)?;
+        shared.shared = true;
+        Ok(shared)
+    }
+
+    fn of(device: wgpu::Device, queue: wgpu::Queue, info: AdapterInfo, budget: u64, cache: Option<PipelineCache>) -> Result<Self> {
+        let limits = device.limits();
+        let refused = |reason: String| Error::Device { device: info.name.clone(), reason };
+        let groups = (limits.max_compute_invocations_per_workgroup, limits.max_compute_workgroup_storage_size);
+        let room = Room::within(groups.1).filter(|_| groups.0 as usize >= THREADS);
+        let room = room.ok_or_else(|| {
+            refused(format!("its groups have {groups:?} invocations and bytes, the kernels need {:?}", (THREADS, 16 << 10)))
+        })?;
         let (driver, work) = mpsc::channel();
         let driven = device.clone();
         let thread = std::thread::Builder::new().name("resam-gpu".into()).spawn(move || {
@@ -102,9 +117,82 @@ impl Device {
             }
         });
         let thread = Some(thread.map_err(|e| refused(format!("cannot start a thread: {e}")))?);
-        let driver = Some(driver);
-        let pool = Pool::new(budget);
-        Ok(Self { info, limits, device, queue, pipelines: Mutex::default(), cache, pool, failure, lost, driver, thread })
+        Ok(Self {
+            info,
+            limits,
+            room,
+            device,
+            queue,
+            pipelines: Mutex::default(),
+            cache,
+            pool: Pool::new(budget),
+            failure: Arc::default(),
+            lost: Arc::default(),
+            shared: false,
+            driver: Some(driver),
+            thread,
+        })
+    }
+
+    /// The device and its queue.
+    pub(crate) fn wgpu(&self) -> (&wgpu::Device, &wgpu::Queue) {
+        (&self.device, &self.queue)
+    }
+
+    /// What wgpu says of some work on this device; `work` does not wait.
+    fn said<T>(&self, work: impl FnOnce() -> T) -> (T, Option<wgpu::Error>) {
+        let filters = [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal];
+        let scopes = filters.map(|filter| self.device.push_error_scope(filter));
+        let result = work();
+        let errors = scopes.into_iter().rev().map(|scope| scope.pop().now_or_never().flatten());
+        // All scopes are left, and the error of the innermost is the first.
+        (result, errors.collect::<Vec<_>>().into_iter().flatten().next())
+    }
+
+    /// Does some work whose errors must not reach the handlers of a caller that shares the device.
+    fn quietly<T>(&self, work: impl FnOnce() -> T) -> T {
+        if !self.shared {
+            return work();
+        }
+        let (result, error) = self.said(work);
+        if let Some(error) = error {
+            locked(&self.failure).get_or_insert_with(|| error.to_string());
+        }
+        result
+    }
+
+    /// Is this a living buffer of this device? Others are told apart by wgpu alone.
+    pub(crate) fn takes(&self, buffer: &wgpu::Buffer) -> Result<()> {
+        let uses = || {
+            if buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+                let ty = wgpu::BufferBindingType::Storage { read_only: true };
+                let entry = wgpu::BindGroupLayoutEntry {
+                    binding: 0,
+                    visibility: wgpu::ShaderStages::COMPUTE,
+                    ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+                    count: None,
+                };
+                let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &[entry] };
+                let layout = self.device.create_bind_group_layout(&descriptor);
+                let size = std::num::NonZeroU64::new(4);
+                let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size });
+                let entries = [wgpu::BindGroupEntry { binding: 0, resource }];
+                let _ = self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries });
+            } else {
+                let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                encoder.clear_buffer(buffer, 0, Some(0));
+                encoder.finish();
+            }
+        };
+        match self.said(uses) {
+            ((), Some(error)) => Err(Error::Buffer(error.to_string())),
+            ((), None) => Ok(()),
+        }
+    }
+
+    /// A part of a buffer of the caller's.
+    pub(crate) fn foreign(&self, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> Buffer {
+        Buffer::foreign(buffer.clone(), offset, bytes, self.pool.clone())
     }
 
     fn error(&self, reason: impl Into<String>) -> Error {
@@ -133,7 +221,7 @@ impl Device {
         let buffer = spare.unwrap_or_else(|| {
             locked(&self.pool).count(bytes);
             let descriptor = wgpu::BufferDescriptor { label: None, size: bytes, usage: role.usages(), mapped_at_creation: false };
-            self.device.create_buffer(&descriptor)
+            self.quietly(|| self.device.create_buffer(&descriptor))
         });
         Buffer::new(buffer, bytes, self.pool.clone())
     }
@@ -142,7 +230,7 @@ impl Device {
     pub(crate) fn filled<T: bytemuck::Pod>(&self, role: Use, values: &[T]) -> Buffer {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         let buffer = self.buffer(role, bytes.len() as u64);
-        self.queue.write_buffer(&buffer.buffer, 0, bytes);
+        self.quietly(|| self.queue.write_buffer(&buffer.buffer, 0, bytes));
         buffer
     }
 
@@ -151,15 +239,18 @@ impl Device {
         const PIECE: usize = 1 << 22;
         let (words, rest) = bytes.as_chunks::<4>();
         for (i, piece) in words.as_flattened().chunks(PIECE).enumerate() {
-            self.queue.write_buffer(&buffer.buffer, at + (i * PIECE) as u64, piece);
-            if piece.len() == PIECE {
-                self.queue.submit([]);
-            }
+            self.quietly(|| {
+                self.queue.write_buffer(&buffer.buffer, at + (i * PIECE) as u64, piece);
+                if piece.len() == PIECE {
+                    self.queue.submit([]);
+                }
+            });
         }
         if !rest.is_empty() {
             let mut word = [0; 4];
             word[..rest.len()].copy_from_slice(rest);
-            self.queue.write_buffer(&buffer.buffer, at + words.as_flattened().len() as u64, &word);
+            let at = at + words.as_flattened().len() as u64;
+            self.quietly(|| self.queue.write_buffer(&buffer.buffer, at, &word));
         }
     }
 
@@ -169,7 +260,8 @@ impl Device {
 
     /// An encoder whose dispatches are timed if there is a clock.
     pub(crate) fn timed_encoder(&self, clock: Option<Arc<Clock>>) -> Encoder {
-        Encoder { commands: self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()), clock }
+        let commands = self.quietly(|| self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()));
+        Encoder { commands, clock }
     }
 
     /// A clock for one call, where the device has timestamps.
@@ -180,13 +272,13 @@ impl Device {
 
     /// Records work for the next submission: that of the next [`Device::flush`], or of any call that waits for a result.
     pub(crate) fn submit(&self, encoder: Encoder) {
-        let commands = encoder.commands.finish();
+        let commands = self.quietly(|| encoder.commands.finish());
         locked(&self.pool).record(commands);
     }
 
     /// Submits what is recorded, of all calls, at once.
     pub(crate) fn flush(&self) {
-        locked(&self.pool).flush(&self.queue);
+        self.quietly(|| locked(&self.pool).flush(&self.queue));
     }
 
     /// Buffers made so far, and the most bytes that calls and spare ones took at a time.
@@ -197,6 +289,10 @@ impl Device {
 
     /// A kernel over values of this type with its buffers, ready to be dispatched. `bindings` are (number in the shader, buffer).
     pub(crate) fn bind(&self, kernel: Kernel, dtype: Dtype, bindings: &[(u32, &Buffer)]) -> Bound {
+        self.quietly(|| self.bound(kernel, dtype, bindings))
+    }
+
+    fn bound(&self, kernel: Kernel, dtype: Dtype, bindings: &[(u32, &Buffer)]) -> Bound {
         let pipeline = self.pipeline(kernel, dtype);
         let entries: Vec<_> = bindings.iter().map(|(n, b)| wgpu::BindGroupEntry { binding: *n, resource: b.resource() }).collect();
         let layout = pipeline.get_bind_group_layout(0);
@@ -214,7 +310,7 @@ impl Device {
         let compile = || {
             let source = wgpu::ShaderSource::Wgsl(kernel.source(dtype).into());
             let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name()), source });
-            let compilation_options = wgpu::PipelineCompilationOptions { constants: &kernel.constants(), ..Default::default() };
+            let compilation_options = wgpu::PipelineCompilationOptions { constants: &kernel.constants(self.room), ..Default::default() };
             self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(kernel.name()),
                 layout: None,

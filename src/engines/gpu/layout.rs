@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 const SLAB: u64 = 64 << 20;
 
 /// Largest binding that wgpu accepts, whatever an adapter says.
-const BINDING: u64 = (1 << 31) - 4;
+pub(super) const BINDING: u64 = (1 << 31) - 4;
 
 /// How a matrix is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,15 @@ pub(crate) struct Layout {
     pub(crate) d: usize,
     /// Columns of a slab but the last; a multiple of [`BLOCK`], so that blocks do not depend on it.
     width: usize,
+    /// Where the rows stand in a buffer that was not made for them, as one slab.
+    place: Option<Place>,
+}
+
+/// Where the rows of a slab stand in a buffer that was not made for them, in values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    stride: usize,
+    base: usize,
 }
 
 /// Some consecutive columns.
@@ -29,6 +38,10 @@ pub(crate) struct Chunk {
     pub(crate) first: usize,
     /// Number of columns.
     pub(crate) columns: usize,
+    /// Values from one row of the slab to the next. In buffers of our own whole vectors of four words, of halves as well.
+    pub(crate) stride: usize,
+    /// Values before the first one.
+    pub(crate) base: usize,
 }
 
 fn stride(columns: usize) -> usize {
@@ -36,11 +49,6 @@ fn stride(columns: usize) -> usize {
 }
 
 impl Chunk {
-    /// Values from one row of the slab to the next: whole vectors of four words, of halves as well.
-    pub(crate) fn stride(&self) -> usize {
-        stride(self.columns)
-    }
-
     pub(crate) fn blocks(&self) -> usize {
         self.columns.div_ceil(BLOCK)
     }
@@ -53,7 +61,7 @@ impl Layout {
         // A result takes as much as a few rows of halves.
         let columns = bytes.min(most) / (n * dtype.size()).max(8) as u64;
         let width = (columns / BLOCK as u64 * BLOCK as u64) as usize;
-        (width > 0).then_some(Self { n, d, width })
+        (width > 0).then_some(Self { n, d, width, place: None })
     }
 
     /// Slabs for a matrix that is to stay on the device.
@@ -71,6 +79,11 @@ impl Layout {
             .ok_or_else(|| Error::parameter("gpu", "memory_budget", budget, format_args!("at least {least} bytes for {n} rows")))
     }
 
+    /// One slab, whose rows stand where they are in a buffer.
+    pub(crate) fn placed(n: usize, d: usize, stride: usize, base: usize) -> Self {
+        Self { n, d, width: d.max(1), place: Some(Place { stride, base }) }
+    }
+
     pub(crate) fn slab_bytes(&self, dtype: Dtype) -> u64 {
         (dtype.size() * self.n * self.width.min(stride(self.d))) as u64
     }
@@ -78,7 +91,9 @@ impl Layout {
     pub(crate) fn chunks(self) -> impl ExactSizeIterator<Item = Chunk> {
         (0..self.d.div_ceil(self.width)).map(move |index| {
             let first = index * self.width;
-            Chunk { index, first, columns: self.width.min(self.d - first) }
+            let columns = self.width.min(self.d - first);
+            let Place { stride, base } = self.place.unwrap_or(Place { stride: stride(columns), base: 0 });
+            Chunk { index, first, columns, stride, base }
         })
     }
 }

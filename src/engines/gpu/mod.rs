@@ -1,5 +1,6 @@
 //! The GPU engine: the same plans as WGSL kernels through wgpu. All of wgpu lives in this folder.
 //!
+//! - `buffers`: rows and results in buffers of the caller's
 //! - `adapters`: what there is and which one a name means
 //! - `shader`: the text of every kernel
 //! - `clock`: the time that kernels take, by the device's own clock
@@ -12,6 +13,7 @@
 //! - `passes`: what the engine offers to [`crate::engines::execute`]
 
 mod adapters;
+mod buffers;
 mod cache;
 mod clock;
 mod device;
@@ -23,6 +25,8 @@ mod shader;
 mod slabs;
 
 pub use adapters::{AdapterInfo, adapters};
+pub use buffers::{DeviceRows, DeviceVector};
+pub(crate) use buffers::Sink;
 pub(crate) use slabs::Resident;
 
 use crate::error::{Error, Result};
@@ -65,6 +69,28 @@ impl GpuEngine {
         let budget = options.memory_budget.unwrap_or(BUDGET);
         let device = Arc::new(Device::open(adapter, info, budget, options.pipeline_cache.as_deref()).await?);
         Ok(Self { device, budget })
+    }
+
+    /// On a device that the caller uses as well.
+    pub(crate) fn on(device: wgpu::Device, queue: wgpu::Queue, memory_budget: Option<u64>) -> Result<Self> {
+        let (budget, info) = (memory_budget.unwrap_or(BUDGET), AdapterInfo::of_device(&device));
+        Ok(Self { device: Arc::new(Device::share(device, queue, info, budget)?), budget })
+    }
+
+    /// Its device and queue.
+    pub(crate) fn wgpu(&self) -> (&wgpu::Device, &wgpu::Queue) {
+        self.device.wgpu()
+    }
+
+    /// A place for d values that are made of these rows, if they stand in a buffer.
+    pub(crate) fn sink<'a>(&self, out: &DeviceVector, d: usize, rows: Option<&DeviceRows>) -> Result<Sink<'a>> {
+        Ok(Sink::Device(out.write_on(&self.device, d, rows)?))
+    }
+
+    /// Passes over rows in a buffer of the caller's, timed on the device if asked.
+    pub(crate) fn foreign<'a>(&self, rows: &DeviceRows, timed: bool) -> Result<GpuPasses<'a>> {
+        self.takes(rows.n())?;
+        Ok(GpuPasses::new(self.device.clone(), Source::Foreign(rows.read_on(&self.device)?), timed))
     }
 
     pub(crate) fn name(&self) -> String {

@@ -36,6 +36,7 @@ pub(crate) struct Params {
     pub(crate) tolerance: f32,
     pub(crate) voters: u32,
     pub(crate) anchor: u32,
+    pub(crate) base: u32,
 }
 
 /// `MEDIAN` of `matrix.wgsl`.
@@ -45,7 +46,7 @@ impl Params {
     pub(crate) fn new(chunk: &Chunk, rows: usize) -> Self {
         Self {
             columns: chunk.columns as u32,
-            stride: chunk.stride() as u32,
+            stride: chunk.stride as u32,
             rows: rows as u32,
             centre: MEDIAN,
             first: 0,
@@ -54,6 +55,7 @@ impl Params {
             tolerance: 0.0,
             voters: rows as u32,
             anchor: MEDIAN,
+            base: chunk.base as u32,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What the GPU engine offers to [`execute`](crate::engines::execute): each pass walks the slabs once, two in flight.
 
+use super::buffers::Sink;
 use super::clock::Clock;
 use super::device::{Device, Encoder, Fetch, Use};
 use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups};
 use super::pool::Buffer;
-use super::shader::{Coordinate, Kernel, READ_VECTORS, THREADS, quads, slices};
+use super::shader::{Coordinate, Kernel, READ_VECTORS, THREADS, quads};
 use super::slabs::{Resident, Source};
 use crate::dtype::Dtype;
 use crate::engines::exact_sum::ExactSum;
@@ -15,7 +16,7 @@ use crate::engines::passes::{
     Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds,
 };
 use crate::error::Result;
-use crate::plan::Weiszfeld;
+use crate::plan::{Stat, Weiszfeld};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -120,7 +121,7 @@ impl<'a> GpuPasses<'a> {
         centre: u32,
         more: usize,
         extra: Option<&Buffer>,
-        out: &mut [f32],
+        out: &mut Sink<'_>,
     ) -> Result<Vec<u32>> {
         let wanted: Vec<usize> = table.iter().map(|row| row.index as usize).collect();
         self.count(&wanted);
@@ -128,23 +129,41 @@ impl<'a> GpuPasses<'a> {
         let rows = self.table(Use::Storage, table);
         let notes = self.table(Use::Storage, &vec![0u32; table.len() + more]);
         let (momentums, dtype) = (self.momentums, self.source.dtype());
+        let target = match out {
+            Sink::Host(_) => None,
+            Sink::Device(target) => Some(target.clone()),
+        };
         let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
             let beta = momentums.map_or(0.0, |(_, beta)| beta);
             let params = device.filled(Use::Uniform, &[Params { centre, beta, ..Params::new(chunk, table.len()) }]);
-            let y = device.buffer(Use::Storage, 4 * chunk.columns as u64);
+            let bytes = 4 * chunk.columns as u64;
+            let y = match &target {
+                Some(target) => target.part(chunk.first, chunk.columns),
+                None => device.buffer(Use::Storage, bytes),
+            };
             // Momentums that are stepped have no virtual rows among them.
             let other = momentums.map_or((6, given), |(momentums, _)| (7, momentums.slab(chunk)));
             let mut bindings = vec![(0, slab), (1, &rows), (2, &params), (3, &y), (4, &notes), other];
             bindings.extend(extra.map(|extra| (5, extra)));
-            device.bind(kernel, dtype, &bindings).dispatch(encoder, groups(chunk.columns.div_ceil(kernel.columns())));
-            let parts = [(&y, 4 * chunk.columns as u64), (&notes, 4 * (table.len() + more) as u64)];
-            (device.fetch_all(encoder, &parts), vec![params, y])
+            let count = chunk.columns.div_ceil(kernel.columns(device.room));
+            device.bind(kernel, dtype, &bindings).dispatch(encoder, groups(count));
+            let noted = (&notes, 4 * (table.len() + more) as u64);
+            let fetch = match &target {
+                Some(target) => {
+                    target.keep(encoder, &y, chunk.first, chunk.columns);
+                    device.fetch_all(encoder, &[noted])
+                }
+                None => device.fetch_all(encoder, &[(&y, bytes), noted]),
+            };
+            (fetch, vec![params, y])
         };
         // What is noted grows from slab to slab: the last one's is that of all.
         let mut noted = vec![0; table.len() + more];
         let take = |chunk: &Chunk, values: &[u32]| {
-            let (y, notes) = values.split_at(chunk.columns);
-            bytemuck::cast_slice_mut(&mut out[chunk.first..chunk.first + chunk.columns]).copy_from_slice(y);
+            let (y, notes) = values.split_at(values.len() - table.len() - more);
+            if let Sink::Host(out) = out {
+                bytemuck::cast_slice_mut(&mut out[chunk.first..chunk.first + chunk.columns]).copy_from_slice(y);
+            }
             noted.copy_from_slice(notes);
         };
         self.each_slab(&wanted, encode, take).await?;
@@ -176,7 +195,9 @@ impl<'a> GpuPasses<'a> {
     }
 }
 
-impl Passes for GpuPasses<'_> {
+impl<'a> Passes for GpuPasses<'a> {
+    type Out = Sink<'a>;
+
     fn n(&self) -> usize {
         self.source.layout().n
     }
@@ -224,7 +245,7 @@ impl Passes for GpuPasses<'_> {
             let out = device.buffer(Use::Storage, 4 * u64::from(width.max(1)) * rows.len() as u64);
             let bound =
                 device.bind(Kernel::Gather, dtype, &[(0, slab), (1, &table), (2, &params), (3, &out), (5, &wanted), (6, given)]);
-            let [x, y, _] = groups((width as usize).div_ceil(Kernel::Gather.columns()));
+            let [x, y, _] = groups((width as usize).div_ceil(Kernel::Gather.columns(device.room)));
             bound.dispatch(encoder, [x, y, rows.len() as u32]);
             (device.fetch(encoder, &out, 0, 4 * u64::from(width.max(1)) * rows.len() as u64), vec![params, wanted, out])
         };
@@ -262,7 +283,7 @@ impl Passes for GpuPasses<'_> {
             let bindings = [(0, slab), (1, &table), (2, &params), (3, &sums), (4, &notes), (6, given)];
             let bound = device.bind(Kernel::Gram { rows: m, frames: frames.len() }, dtype, &bindings);
             let [x, y, _] = groups(chunk.blocks());
-            bound.dispatch(encoder, [x, y, slices(m) as u32]);
+            bound.dispatch(encoder, [x, y, device.room.slices(m) as u32]);
             (device.fetch_all(encoder, &[(&sums, bytes), (&notes, 4 * m as u64)]), vec![params, sums])
         };
         let take = |chunk: &Chunk, values: &[u32]| {
@@ -274,7 +295,7 @@ impl Passes for GpuPasses<'_> {
         Ok(running.finish())
     }
 
-    async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut [f32]) -> Result<Vec<usize>> {
+    async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut Sink<'a>) -> Result<Vec<usize>> {
         let table: Vec<RowEntry> = terms
             .iter()
             .map(|t| RowEntry { index: t.row as u32, scale: t.scale, weight: t.weight, weight_low: t.weight_low })
@@ -283,7 +304,7 @@ impl Passes for GpuPasses<'_> {
         Ok(terms.iter().zip(raised).filter(|(_, raised)| *raised != 0).map(|(term, _)| term.row).collect())
     }
 
-    async fn coordinate(&mut self, what: &Columns<'_>, out: &mut [f32]) -> Result<Found> {
+    async fn coordinate(&mut self, what: &Columns<'_>, out: &mut Sink<'a>) -> Result<Found> {
         let n = what.rows.len();
         let Columns { stat, diagnose, .. } = *what;
         let values = what.first.values(n);
@@ -327,16 +348,23 @@ impl Passes for GpuPasses<'_> {
         Ok(totals.iter().map(ExactSum::value).collect())
     }
 
-    async fn copy_row(&mut self, row: usize, out: &mut [f32]) -> Result<()> {
-        match &self.source {
-            _ if row == ORIGIN => out.fill(0.0),
-            _ if row == GIVEN => out.copy_from_slice(&self.given),
-            Source::Host { rows, .. } => rows.values()[row].copy_to(out),
-            Source::Resident(resident) => {
+    async fn copy_row(&mut self, row: usize, out: &mut Sink<'a>) -> Result<()> {
+        match (&self.source, out) {
+            (_, Sink::Host(out)) if row == ORIGIN => out.fill(0.0),
+            (_, Sink::Host(out)) if row == GIVEN => out.copy_from_slice(&self.given),
+            (Source::Host { rows, .. }, Sink::Host(out)) => rows.values()[row].copy_to(out),
+            (Source::Resident(resident), Sink::Host(out)) => {
                 for chunk in self.source.layout().chunks() {
                     let to = &mut out[chunk.first..chunk.first + chunk.columns];
                     self.traffic.downloaded += resident.copy_row(&chunk, row, to).await?;
                 }
+            }
+            (_, out) => {
+                // Of one value all ranks are that value, as bits.
+                let Traffic { passes, read, .. } = self.traffic;
+                let same = Coordinate { stat: Stat::median(1), values: 1, mixed: false, diagnose: false, stepped: false };
+                self.columns(Kernel::Coordinate(same), &RowEntry::plain(&[row]), MEDIAN, 0, None, out).await?;
+                self.traffic = Traffic { passes, read, ..self.traffic };
             }
         }
         Ok(())
@@ -369,7 +397,7 @@ impl Passes for GpuPasses<'_> {
             let bindings = [(0, slab), (1, &table), (2, params), (3, &sums), (4, &notes), (5, &on_device), (6, slab)];
             device.bind(Kernel::Weiszfeld { rows: m }, dtype, &bindings)
         };
-        let any = Chunk { index: 0, first: 0, columns: 0 };
+        let any = Chunk { index: 0, first: 0, columns: 0, stride: 0, base: 0 };
         let step_params = params(&any, 0);
         let step = device.bind(Kernel::WeiszfeldStep, dtype, &[(1, &table), (2, &step_params), (3, &sums), (5, &on_device)]);
 
@@ -431,7 +459,7 @@ impl Passes for GpuPasses<'_> {
         let everyone: Vec<usize> = (0..n).collect();
         self.count(&everyone);
         let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, _: &Buffer| {
-            let vectors = n * chunk.stride() * dtype.size() / 16;
+            let vectors = n * chunk.stride * dtype.size() / 16;
             let (kernel, count, made) = match what {
                 Plain::Read => (Kernel::Read, vectors.div_ceil(READ_VECTORS), 4 * vectors.div_ceil(READ_VECTORS)),
                 Plain::Copy => (Kernel::Copy, vectors.div_ceil(THREADS), 16 * vectors),

@@ -105,6 +105,8 @@ impl Pool {
 #[derive(Debug)]
 pub(crate) struct Buffer {
     pub(super) buffer: wgpu::Buffer,
+    /// Where it begins in there; 0 but in buffers of the caller's.
+    offset: u64,
     /// Bytes asked for: a spare buffer may be larger than a binding can be.
     bytes: u64,
     pool: Arc<Mutex<Pool>>,
@@ -113,12 +115,17 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     pub(super) fn new(buffer: wgpu::Buffer, bytes: u64, pool: Arc<Mutex<Pool>>) -> Self {
-        Self { buffer, bytes, pool, returns: true }
+        Self { buffer, offset: 0, bytes, pool, returns: true }
+    }
+
+    /// A part of a buffer of the caller's, which never becomes a spare one.
+    pub(super) fn foreign(buffer: wgpu::Buffer, offset: u64, bytes: u64, pool: Arc<Mutex<Pool>>) -> Self {
+        Self { buffer, offset, bytes, pool, returns: false }
     }
 
     pub(super) fn resource(&self) -> wgpu::BindingResource<'_> {
         let size = std::num::NonZeroU64::new(self.bytes);
-        wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &self.buffer, offset: 0, size })
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &self.buffer, offset: self.offset, size })
     }
 
     /// Shall it go back to the spares when dropped?

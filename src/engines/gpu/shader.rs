@@ -29,12 +29,10 @@ const LOAD_STEPPED: &str = include_str!("../../../shaders/load_stepped.wgsl");
 const GATHER: &str = include_str!("../../../shaders/gather.wgsl");
 const READ: &str = include_str!("../../../shaders/read.wgsl");
 const COPY: &str = include_str!("../../../shaders/copy.wgsl");
+const SPOIL: &str = include_str!("../../../shaders/spoil.wgsl");
 
 /// Most rows whose keys stay in registers, ordered by straight-line text; beyond it a group sorts a few columns in its memory.
 const UNROLLED: usize = 128;
-
-/// Keys that such a group sorts, as in `coordinate_sort.wgsl`.
-const KEYS: usize = 4096;
 
 /// Most rows a GPU kernel takes.
 pub(crate) const MOST_ROWS: usize = 1024;
@@ -45,9 +43,56 @@ pub(crate) const BLOCK: usize = 4096;
 /// Vectors of four words that a group of the reading kernel reads, as in `read.wgsl`.
 pub(crate) const READ_VECTORS: usize = 8192;
 
-/// Invocations of a group of a tiled kernel, and vectors of a tile, as in `tile.wgsl`; the reading and copying kernels have as many.
+/// Invocations of a group of a tiled kernel, as in `tile.wgsl`; the reading and copying kernels have as many.
 pub(crate) const THREADS: usize = 256;
-const TILE_VECTORS: usize = 1024;
+
+/// How much memory of a group the kernels use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Vectors of four values of a tile.
+    tile: usize,
+    /// Vectors of rows of a stripe: the squares between two stripes are at most as many as a group has invocations, and their sums fit a tile.
+    stripe: usize,
+    /// Keys that a group sorts.
+    keys: usize,
+}
+
+impl Room {
+    /// Where a group has 22 KiB.
+    pub(crate) const LARGE: Self = Self { tile: 1024, stripe: 16, keys: 4096 };
+    /// Where it has 16 KiB, which every device of WebGPU has.
+    pub(crate) const SMALL: Self = Self { tile: 512, stripe: 8, keys: 2048 };
+
+    /// What fits groups of so many bytes, if anything does.
+    pub(crate) fn within(bytes: u32) -> Option<Self> {
+        [Self::LARGE, Self::SMALL].into_iter().find(|room| room.bytes() <= bytes as usize)
+    }
+
+    /// Bytes that the most demanding kernel takes: a tile, the centres of its columns, the rows' largest values and one number an invocation.
+    fn bytes(self) -> usize {
+        (16 * self.tile + 8 * THREADS + 4 * MOST_ROWS + 4 * THREADS).max(4 * self.keys + 8 * THREADS)
+    }
+
+    /// Columns of a tile of so many vectors of rows.
+    fn width(self, quads: usize) -> usize {
+        let fits = (self.tile / quads).clamp(1, THREADS);
+        1 << fits.ilog2()
+    }
+
+    /// Does one group own all squares of so many rows?
+    fn whole(self, rows: usize) -> bool {
+        squares(rows) <= THREADS && 4 * squares(rows) <= self.tile
+    }
+
+    /// Groups along z that a Gram dispatch needs to own every square: 1, or the pairs of stripes.
+    pub(crate) fn slices(self, rows: usize) -> usize {
+        if self.whole(rows) {
+            return 1;
+        }
+        let stripes = quads(rows).div_ceil(self.stripe);
+        stripes * (stripes + 1) / 2
+    }
+}
 
 /// One specialisation of a kernel; each is compiled once for an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,6 +116,7 @@ pub(crate) enum Kernel {
     Gather,
     Read,
     Copy,
+    Spoil,
 }
 
 /// What a coordinate kernel orders.
@@ -101,6 +147,7 @@ impl Kernel {
             Kernel::Gather => "gather",
             Kernel::Read => "read",
             Kernel::Copy => "copy",
+            Kernel::Spoil => "spoil",
         }
     }
 
@@ -123,25 +170,31 @@ impl Kernel {
             Kernel::Gather => with(&[GATHER]),
             Kernel::Read => READ.into(),
             Kernel::Copy => COPY.into(),
+            Kernel::Spoil => with(&[SPOIL]),
         }
     }
 
     /// Columns of a group, for kernels that walk columns: one an invocation, or several invocations a column.
-    pub(crate) fn columns(self) -> usize {
+    pub(crate) fn columns(self, room: Room) -> usize {
         match self {
-            Kernel::Coordinate(what) if what.sorts() => KEYS / what.values.next_power_of_two(),
+            Kernel::Coordinate(what) if what.sorts() => room.keys / what.values.next_power_of_two(),
             _ => 64,
         }
     }
 
     /// Values of its `override` constants.
-    pub(crate) fn constants(self) -> Vec<(&'static str, f64)> {
-        let tile =
-            |quads: usize, split: usize| vec![("QUADS", quads as f64), ("SPLIT", split as f64), ("WIDTH", width(quads) as f64)];
+    pub(crate) fn constants(self, room: Room) -> Vec<(&'static str, f64)> {
+        let tile = |quads: usize, split: usize| {
+            let sizes = [("TILE", room.tile), ("QUADS", quads), ("SPLIT", split), ("WIDTH", room.width(quads))];
+            sizes.map(|(name, value)| (name, value as f64)).to_vec()
+        };
         match self {
+            Kernel::Coordinate(what) if what.sorts() => vec![("KEYS", room.keys as f64)],
             Kernel::Gram { rows, frames } => {
-                let (quads, squares) = if slices(rows) > 1 { (2 * STRIPE, THREADS) } else { (quads(rows), squares(rows)) };
-                let split = if slices(rows) > 1 { STRIPE } else { quads };
+                let (quads, split, squares) = match room.whole(rows) {
+                    true => (quads(rows), quads(rows), squares(rows)),
+                    false => (2 * room.stripe, room.stripe, room.stripe * room.stripe),
+                };
                 let lanes = THREADS / squares;
                 let shares = vec![("SQUARES", squares as f64), ("LANES", lanes as f64), ("FRAMES", frames as f64)];
                 [tile(quads, split), shares].concat()
@@ -157,27 +210,9 @@ pub(crate) fn quads(rows: usize) -> usize {
     rows.div_ceil(4)
 }
 
-/// Columns of a tile of so many vectors of rows.
-fn width(quads: usize) -> usize {
-    let fits = (TILE_VECTORS / quads).clamp(1, THREADS);
-    1 << fits.ilog2()
-}
-
 /// Squares of 4 × 4 pairs of rows.
 fn squares(rows: usize) -> usize {
     quads(rows) * (quads(rows) + 1) / 2
-}
-
-/// Vectors of rows of a stripe: the squares between two stripes are as many as a group has invocations.
-const STRIPE: usize = 16;
-
-/// Groups along z that a Gram dispatch needs to own every square: 1, or the pairs of stripes.
-pub(crate) fn slices(rows: usize) -> usize {
-    if squares(rows) <= THREADS {
-        return 1;
-    }
-    let stripes = quads(rows).div_ceil(STRIPE);
-    stripes * (stripes + 1) / 2
 }
 
 /// Constants for the number of ordered values.
@@ -371,18 +406,20 @@ mod tests {
         naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{kernel:?}: {}", e.emit_to_string(&source)))
     }
 
-    fn validated(kernel: Kernel, dtype: Dtype) -> Result<(), String> {
+    const ROOMS: [Room; 2] = [Room::LARGE, Room::SMALL];
+
+    fn validated(kernel: Kernel, dtype: Dtype, room: Room) -> Result<(), String> {
         let module = parsed(kernel, dtype);
         let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
         let info = validator.validate(&module).map_err(|e| format!("{kernel:?}: {e:?}"))?;
-        let constants = kernel.constants().into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+        let constants = kernel.constants(room).into_iter().map(|(name, value)| (name.to_string(), value)).collect();
         naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
             .map(|_| ())
             .map_err(|e| format!("{kernel:?}: {e:?}"))
     }
 
     fn kernels() -> Vec<Kernel> {
-        let mut all = vec![Kernel::Mix, Kernel::WeiszfeldStep, Kernel::Momentum, Kernel::Gather, Kernel::Read, Kernel::Copy];
+        let mut all = vec![Kernel::Mix, Kernel::WeiszfeldStep, Kernel::Momentum, Kernel::Gather, Kernel::Read, Kernel::Copy, Kernel::Spoil];
         let coordinate = |stat, values| {
             let kernel = move |mixed, diagnose| Coordinate { stat, values, mixed, diagnose, stepped: false };
             let plain = kernel(false, false);
@@ -413,24 +450,32 @@ mod tests {
     #[test]
     fn every_specialisation_is_valid() {
         for kernel in kernels() {
-            validated(kernel, Dtype::F32).unwrap();
+            ROOMS.into_iter().for_each(|room| validated(kernel, Dtype::F32, room).unwrap());
         }
         for dtype in [Dtype::F16, Dtype::Bf16] {
             kernels()
                 .into_iter()
                 .filter(|kernel| kernel.name() != "coordinate")
-                .for_each(|kernel| validated(kernel, dtype).unwrap());
+                .for_each(|kernel| validated(kernel, dtype, Room::LARGE).unwrap());
         }
     }
 
     #[test]
     fn tiles_fit_their_memory() {
-        for rows in 1..=MOST_ROWS {
-            assert!(quads(rows) * width(quads(rows)) <= TILE_VECTORS && width(quads(rows)) <= THREADS && rows <= TILE_VECTORS);
-            // The sums of all squares of a group are gathered in the tile's memory, four vectors each.
-            assert!(slices(rows) > 1 || 4 * squares(rows) <= TILE_VECTORS);
+        for room in ROOMS {
+            for rows in 1..=MOST_ROWS {
+                let width = room.width(quads(rows));
+                assert!(quads(rows) * width <= room.tile && width <= THREADS);
+                // The sums of all squares of a group are gathered in the tile's memory, four vectors each.
+                assert!(room.slices(rows) > 1 || 4 * squares(rows) <= room.tile);
+            }
+            let between = room.stripe * room.stripe;
+            assert!(between <= THREADS && 4 * between <= room.tile && 2 * room.stripe * room.width(2 * room.stripe) <= room.tile);
+            assert!(room.keys >= MOST_ROWS.next_power_of_two() && room.keys / THREADS.min(room.keys) >= 1);
         }
-        assert!(STRIPE * STRIPE == THREADS && 4 * THREADS <= TILE_VECTORS && 2 * STRIPE * width(2 * STRIPE) <= TILE_VECTORS);
+        assert_eq!(Room::within(16 << 10), Some(Room::SMALL));
+        assert_eq!(Room::within(32 << 10), Some(Room::LARGE));
+        assert_eq!(Room::within(8 << 10), None);
     }
 
     /// Offsets and size of a struct as WGSL lays it out.
@@ -465,6 +510,7 @@ mod tests {
             offset_of!(Params, tolerance),
             offset_of!(Params, voters),
             offset_of!(Params, anchor),
+            offset_of!(Params, base),
         ];
         assert_eq!(layout(&module, "Params"), (params.map(|o| o as u32).to_vec(), size_of::<Params>() as u32));
     }
@@ -480,9 +526,9 @@ mod tests {
             }
         };
         let gram = parsed(Kernel::Gram { rows: 5, frames: 1 }, Dtype::F32);
-        let shared = ["BLOCK", "THREADS", "TILE", "EXPONENT", "ORIGIN", "GIVEN"].map(|name| value(&gram, name));
+        let shared = ["BLOCK", "THREADS", "MOST_ROWS", "EXPONENT", "ORIGIN", "GIVEN"].map(|name| value(&gram, name));
         let exponent = crate::engines::keys::EXPONENT as usize;
-        assert_eq!(shared, [BLOCK, THREADS, TILE_VECTORS, exponent, crate::engines::passes::ORIGIN, crate::engines::passes::GIVEN]);
+        assert_eq!(shared, [BLOCK, THREADS, MOST_ROWS, exponent, crate::engines::passes::ORIGIN, crate::engines::passes::GIVEN]);
         assert_eq!(value(&parsed(Kernel::Deviations { values: 5 }, Dtype::F32), "BLOCK"), BLOCK);
         assert_eq!(["THREADS", "READ_VECTORS"].map(|name| value(&parsed(Kernel::Read, Dtype::F32), name)), [THREADS, READ_VECTORS]);
     }

@@ -1,6 +1,7 @@
 //! A matrix as slabs of columns: n rows × some columns, row-major, each in a buffer of its own. No slab is larger than what a
 //! kernel can bind, so neither the device's limits nor its memory bound the size of a matrix.
 
+use super::buffers::Foreign;
 use super::device::{Device, Use};
 use super::layout::{Chunk, Layout};
 use super::params::{Params, RowEntry, groups};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 /// A buffer with some rows of some columns, copied from the host.
 fn upload(device: &Device, rows: &Rows, chunk: &Chunk, wanted: &[usize]) -> Buffer {
-    let stride = chunk.stride() * rows.dtype().size();
+    let stride = chunk.stride * rows.dtype().size();
     let slab = device.buffer(Use::Storage, (rows.n() * stride) as u64);
     for &i in wanted {
         let values = rows.values()[i].slice(chunk.first..chunk.first + chunk.columns);
@@ -29,6 +30,8 @@ pub(crate) enum Source<'a> {
     Host { rows: &'a Rows<'a>, layout: Layout, kept: Option<Vec<Option<Arc<Buffer>>>> },
     /// On the device.
     Resident(&'a Resident),
+    /// In a buffer of the caller's on the device; slabs are copied there when they are wanted, if it is too large to be bound.
+    Foreign(Foreign),
 }
 
 impl<'a> Source<'a> {
@@ -40,6 +43,7 @@ impl<'a> Source<'a> {
         match self {
             Source::Host { layout, .. } => *layout,
             Source::Resident(resident) => resident.layout,
+            Source::Foreign(foreign) => foreign.layout,
         }
     }
 
@@ -48,18 +52,27 @@ impl<'a> Source<'a> {
         match self {
             Source::Host { rows, .. } => rows.dtype(),
             Source::Resident(resident) => resident.dtype,
+            Source::Foreign(foreign) => foreign.dtype(),
         }
     }
 
     /// Does a slab stay on the device from one pass to the next?
     pub(crate) fn stays(&self) -> bool {
-        !matches!(self, Source::Host { kept: None, .. })
+        match self {
+            Source::Host { kept, .. } => kept.is_some(),
+            Source::Resident(_) => true,
+            Source::Foreign(foreign) => foreign.whole.is_some(),
+        }
     }
 
     /// The slab with at least the wanted rows of the chunk.
     pub(crate) fn slab(&mut self, device: &Device, chunk: &Chunk, wanted: &[usize], traffic: &mut Traffic) -> Arc<Buffer> {
         match self {
             Source::Resident(resident) => resident.slabs[chunk.index].clone(),
+            Source::Foreign(foreign) => match &foreign.whole {
+                Some(whole) => whole.clone(),
+                None => Arc::new(foreign.copied(device, chunk, wanted)),
+            },
             Source::Host { rows, kept: None, .. } => {
                 traffic.uploaded += (rows.dtype().size() * wanted.len() * chunk.columns) as u64;
                 Arc::new(upload(device, rows, chunk, wanted))
@@ -120,7 +133,7 @@ impl Resident {
 
     /// Bytes from one row of a slab to the next.
     fn stride(&self, chunk: &Chunk) -> u64 {
-        (chunk.stride() * self.dtype.size()) as u64
+        (chunk.stride * self.dtype.size()) as u64
     }
 
     pub(crate) async fn read(&self) -> Result<Vec<f32>> {
@@ -133,7 +146,7 @@ impl Resident {
             let copy = |slab: &[u8]| {
                 let slab = self.dtype.values(slab);
                 for i in 0..n {
-                    let row = slab.slice(i * chunk.stride()..i * chunk.stride() + chunk.columns);
+                    let row = slab.slice(i * chunk.stride..i * chunk.stride + chunk.columns);
                     row.copy_to(&mut values[i * d + chunk.first..][..chunk.columns]);
                 }
             };
@@ -181,7 +194,7 @@ impl Resident {
                 };
                 for old in self.layout.chunks() {
                     let first = old.first.max(new.first);
-                    let end = (old.first + old.stride()).min(new.first + new.stride());
+                    let end = (old.first + old.stride).min(new.first + new.stride);
                     if first < end {
                         let bytes = |values: usize| (values * self.dtype.size()) as u64;
                         let source = *from as u64 * self.stride(&old) + bytes(first - old.first);
@@ -212,7 +225,7 @@ impl Resident {
             let params = self.device.filled(Use::Uniform, &[params]);
             let bindings = [(0, &slab), (1, &table), (2, &params), (7, self.slab(&chunk))];
             let mut encoder = self.device.encoder();
-            let [x, y, _] = groups(chunk.columns.div_ceil(Kernel::Momentum.columns()));
+            let [x, y, _] = groups(chunk.columns.div_ceil(Kernel::Momentum.columns(self.device.room)));
             self.device.bind(Kernel::Momentum, gradients.dtype(), &bindings).dispatch(&mut encoder, [x, y, present.len() as u32]);
             let fetch = self.device.fetch(&mut encoder, &table, 0, 4);
             self.device.submit(encoder);
