@@ -38,12 +38,12 @@ pub use engines::execute::Options;
 pub use engines::gpu::{AdapterInfo, DeviceRows, DeviceVector, GpuOptions, adapters};
 pub use error::{Error, Result};
 pub use half::{bf16, f16};
-/// The wgpu that [`Engine::on_device`] takes devices of.
-#[cfg(feature = "gpu")]
-pub use wgpu;
 pub use matrix::{Input, Matrix};
 pub use momentum::{DistributedMomentum, Snapshot};
 pub use report::{Aggregate, Report};
 pub use rows::Rows;
 pub use rules::Rule;
 pub use spec::Spec;
+/// The wgpu that [`Engine::on_device`] takes devices of.
+#[cfg(feature = "gpu")]
+pub use wgpu;

@@ -7,20 +7,22 @@ use crate::device;
 use crate::families;
 use resam::wgpu::{self, BufferUsages};
 use resam::{DeviceRows, DeviceVector, Dtype, Element, Engine, Error, Report, Rows, Rule, bench, bf16, f16};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
 
-/// What a program has that uses a GPU for itself; errors that reach its handler are counted.
+/// What a program has that uses a GPU for itself; errors that reach its handler are kept.
 struct Program {
     device: wgpu::Device,
     queue: wgpu::Queue,
-    errors: Arc<AtomicUsize>,
+    errors: Arc<Mutex<Vec<String>>>,
 }
 
 impl Program {
     /// With the limits that wgpu gives by default, but for what is changed.
     fn new(change: impl FnOnce(&mut wgpu::Limits)) -> Self {
-        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        // One for all: wgpu tells devices of one instance apart.
+        static INSTANCE: LazyLock<wgpu::Instance> =
+            LazyLock::new(|| wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()));
+        let instance = &*INSTANCE;
         let name = device::gpu().name();
         let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
         let adapter = adapters.into_iter().find(|adapter| name.starts_with(&adapter.get_info().name)).expect(&name);
@@ -28,9 +30,9 @@ impl Program {
         change(&mut required_limits);
         let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("a device");
-        let errors = Arc::new(AtomicUsize::new(0));
-        let count = errors.clone();
-        device.on_uncaptured_error(Arc::new(move |_| drop(count.fetch_add(1, Ordering::Relaxed))));
+        let errors = Arc::new(Mutex::new(Vec::new()));
+        let heard = errors.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| heard.lock().expect("a list").push(error.to_string())));
         Self { device, queue, errors }
     }
 
@@ -43,7 +45,14 @@ impl Program {
     }
 
     /// Rows at an offset and a stride; all around them is NaN.
-    fn place<T: Element + bytemuck::Pod>(&self, rows: &[T], n: usize, d: usize, (before, stride): (usize, usize), usage: BufferUsages) -> DeviceRows {
+    fn place<T: Element + bytemuck::Pod>(
+        &self,
+        rows: &[T],
+        n: usize,
+        d: usize,
+        (before, stride): (usize, usize),
+        usage: BufferUsages,
+    ) -> DeviceRows {
         let dtype = Rows::from_slice(rows, n, d).expect("rows").dtype();
         let mut all = vec![0xffu8; (dtype.size() * (before + n * stride + 64)).next_multiple_of(4)];
         for (i, row) in rows.chunks(d.max(1)).enumerate() {
@@ -75,7 +84,7 @@ impl Program {
     }
 
     fn no_error_was_heard(&self) {
-        assert_eq!(self.errors.load(Ordering::Relaxed), 0);
+        assert_eq!(*self.errors.lock().expect("a list"), [""; 0]);
     }
 }
 
@@ -113,7 +122,10 @@ fn agree<T: Element + bytemuck::Pod>(program: &Program, n: usize, d: usize, at: 
             // Neither the rows nor the result went over the bus: tables of the rows did, and sums of blocks, and the sample.
             let tables = (n * n * 64 + 4 * n * (device::SAMPLE + 128) + 8 * (n * n + 4 * n) * d.div_ceil(4096) + 4096) as u64;
             let moved = (report.bytes_uploaded, report.bytes_downloaded);
-            let few = if moved.0.max(moved.1) < 4 * tables { Ok(()) } else { Err(format!("{moved:?} bytes moved, {tables}")) };
+            // These look at columns of their own.
+            let looks = ["dnc", "signguard"].contains(&rule.name());
+            let few =
+                if looks || moved.0.max(moved.1) < 4 * tables { Ok(()) } else { Err(format!("{moved:?} bytes moved, {tables}")) };
             failures.note(|| format!("{} of {n} x {d}", rule.spec()), few);
             let (report, want) = (unmoved(report), unmoved(want.report.clone()));
             let same = if report == want { Ok(()) } else { Err(format!("{report:?}, but {want:?}")) };
@@ -257,7 +269,10 @@ fn the_last_half_is_read() {
     let rows = DeviceRows::new(&buffer, 3, 3).dtype(Dtype::F16);
     assert_eq!(program.engine().aggregate_blocking(&*parsed(&["median"])[0], &rows, 1).expect("a median").values, [3.0, 4.0, 5.0]);
     let shifted = rows.offset(2);
-    assert_eq!(program.engine().aggregate_blocking(&*parsed(&["median"])[0], &shifted, 1).expect("a median").values[..2], [4.0, 5.0]);
+    assert_eq!(
+        program.engine().aggregate_blocking(&*parsed(&["median"])[0], &shifted, 1).expect("a median").values[..2],
+        [4.0, 5.0]
+    );
 }
 
 #[test]

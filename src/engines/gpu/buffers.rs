@@ -76,7 +76,8 @@ impl DeviceRows {
         // Words are read: the last one must be whole.
         let end = bytes.and_then(|bytes| self.offset.checked_add(bytes as u64)).and_then(|end| end.checked_next_multiple_of(4));
         let end = end.filter(|end| *end <= self.buffer.size()).ok_or_else(|| {
-            let layout = format!("n = {n} rows of d = {d} at a stride of {stride} values of {size} bytes from byte {}", self.offset);
+            let layout =
+                format!("n = {n} rows of d = {d} at a stride of {stride} values of {size} bytes from byte {}", self.offset);
             Error::Buffer(format!("{layout} do not fit {} bytes, in whole words of 4", self.buffer.size()))
         })?;
         Ok(self.offset..end)
@@ -100,7 +101,9 @@ impl DeviceRows {
             need(&self.buffer, wgpu::BufferUsages::COPY_SRC, "rows of more bytes than the device can bind at once")?;
             let bytes = self.stride * self.dtype.size();
             if !self.offset.is_multiple_of(4) || !bytes.is_multiple_of(4) && self.n > 1 {
-                return Err(Error::Buffer("rows of more bytes than the device can bind at once must begin at multiples of 4".into()));
+                return Err(Error::Buffer(
+                    "rows of more bytes than the device can bind at once must begin at multiples of 4".into(),
+                ));
             }
             (Layout::new(device, self.n, self.d, self.dtype)?, None)
         };
@@ -161,7 +164,10 @@ impl DeviceVector {
         let Self { buffer, offset } = self;
         let end = (d as u64).checked_mul(4).and_then(|bytes| offset.checked_add(bytes));
         let end = end.filter(|end| *end <= buffer.size() && offset.is_multiple_of(4)).ok_or_else(|| {
-            Error::Buffer(format!("a result of d = {d} values from byte {offset} does not fit {} bytes, in words of 4", buffer.size()))
+            Error::Buffer(format!(
+                "a result of d = {d} values from byte {offset} does not fit {} bytes, in words of 4",
+                buffer.size()
+            ))
         })?;
         let same = rows.filter(|rows| rows.buffer == *buffer);
         if let Some(rows) = same {
@@ -243,7 +249,9 @@ impl Output for Sink<'_> {
                     let params = device.filled(Use::Uniform, &[Params::new(&chunk, 0)]);
                     let mut encoder = device.encoder();
                     let count = columns.div_ceil(Kernel::Spoil.columns(device.room));
-                    device.bind(Kernel::Spoil, Dtype::F32, &[(2, &params), (3, &y), (4, &status)]).dispatch(&mut encoder, groups(count));
+                    device
+                        .bind(Kernel::Spoil, Dtype::F32, &[(2, &params), (3, &y), (4, &status)])
+                        .dispatch(&mut encoder, groups(count));
                     target.keep(&mut encoder, &y, first, columns);
                     device.submit(encoder);
                 }

@@ -177,7 +177,8 @@ impl Device {
                 let size = std::num::NonZeroU64::new(4);
                 let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size });
                 let entries = [wgpu::BindGroupEntry { binding: 0, resource }];
-                let _ = self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries });
+                let _ =
+                    self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries });
             } else {
                 let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
                 encoder.clear_buffer(buffer, 0, Some(0));
@@ -310,7 +311,8 @@ impl Device {
         let compile = || {
             let source = wgpu::ShaderSource::Wgsl(kernel.source(dtype).into());
             let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name()), source });
-            let compilation_options = wgpu::PipelineCompilationOptions { constants: &kernel.constants(self.room), ..Default::default() };
+            let compilation_options =
+                wgpu::PipelineCompilationOptions { constants: &kernel.constants(self.room), ..Default::default() };
             self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(kernel.name()),
                 layout: None,
@@ -362,9 +364,8 @@ impl Device {
         yield_once().await;
         self.flush();
         let (send, receive) = oneshot::channel();
-        buffer.buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-            let _ = send.send(result);
-        });
+        let answer = move |result| drop(send.send(result));
+        self.quietly(|| buffer.buffer.map_async(wgpu::MapMode::Read, 0..bytes, answer));
         if let Some(driver) = &self.driver {
             // The thread lives as long as this device.
             let _ = driver.send(());

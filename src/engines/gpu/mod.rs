@@ -25,8 +25,8 @@ mod shader;
 mod slabs;
 
 pub use adapters::{AdapterInfo, adapters};
-pub use buffers::{DeviceRows, DeviceVector};
 pub(crate) use buffers::Sink;
+pub use buffers::{DeviceRows, DeviceVector};
 pub(crate) use slabs::Resident;
 
 use crate::error::{Error, Result};

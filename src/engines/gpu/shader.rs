@@ -419,7 +419,8 @@ mod tests {
     }
 
     fn kernels() -> Vec<Kernel> {
-        let mut all = vec![Kernel::Mix, Kernel::WeiszfeldStep, Kernel::Momentum, Kernel::Gather, Kernel::Read, Kernel::Copy, Kernel::Spoil];
+        let mut all =
+            vec![Kernel::Mix, Kernel::WeiszfeldStep, Kernel::Momentum, Kernel::Gather, Kernel::Read, Kernel::Copy, Kernel::Spoil];
         let coordinate = |stat, values| {
             let kernel = move |mixed, diagnose| Coordinate { stat, values, mixed, diagnose, stepped: false };
             let plain = kernel(false, false);
