@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, MedianOf, Mixing, Wants};
-use crate::plan::{Mix, Plan, Solution, Solve};
+use crate::plan::{DeviceSolve, Mix, Plan, Solution, Solve};
 use crate::pre::PreAggregation;
 use crate::resilience::{Resilience, kappa_after_nnm};
 use crate::rules::{Cohort, Given, Rule, refused};
@@ -237,5 +237,11 @@ impl Solve for Composite {
     }
     fn mixing_before_median(&self, geometry: &Geometry) -> Result<Mixing> {
         Ok(self.mixed(geometry)?.0)
+    }
+    fn on_device(&self) -> Option<DeviceSolve> {
+        match (&self.stages[..], &self.last) {
+            ([only], None) => only.on_device(),
+            _ => None,
+        }
     }
 }

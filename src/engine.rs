@@ -3,7 +3,9 @@
 use crate::engines::cpu::{CpuEngine, CpuOptions, CpuRows};
 use crate::engines::execute::{Options, blank, execute};
 #[cfg(feature = "gpu")]
-use crate::engines::gpu::{DeviceVector, GpuEngine, GpuOptions, Sink, adapters};
+use crate::dtype::Dtype;
+#[cfg(feature = "gpu")]
+use crate::engines::gpu::{DeviceRule, DeviceVector, GpuEngine, GpuOptions, Sink, adapters};
 use crate::engines::reference;
 use crate::error::{Error, Result};
 use crate::matrix::{Input, Matrix, Store};
@@ -278,6 +280,20 @@ impl Engine {
         out: &DeviceVector,
     ) -> Result<Report> {
         pollster::block_on(self.aggregate_to(rule, input, f, out))
+    }
+
+    /// A rule made ready for encoders of the caller's on this engine's device, for matrices of n rows of d values of this type: see
+    /// [`DeviceRule`]. Compiles what it needs on first use, so encode once before it matters.
+    ///
+    /// # Errors
+    /// What the rule's check refuses; [`Error::Given`] for a rule that needs the host; [`Error::Device`] when the device has no room, or on an
+    /// engine that is no GPU's.
+    #[cfg(feature = "gpu")]
+    pub fn device_rule(&self, rule: &dyn Rule, n: usize, d: usize, f: usize, dtype: Dtype) -> Result<DeviceRule> {
+        match &self.kind {
+            Kind::Gpu(gpu) => gpu.device_rule(rule, n, d, f, dtype),
+            _ => Err(Error::Device { device: self.name(), reason: "it has no encoders".into() }),
+        }
     }
 
     /// One aggregate; `absent` rows take no part and count against f.

@@ -35,7 +35,7 @@ pub use engine::{Engine, TOGETHER};
 pub use engines::cpu::CpuOptions;
 pub use engines::execute::Options;
 #[cfg(feature = "gpu")]
-pub use engines::gpu::{AdapterInfo, DeviceRows, DeviceVector, GpuOptions, adapters};
+pub use engines::gpu::{AdapterInfo, DeviceReport, DeviceRows, DeviceRule, DeviceVector, GpuOptions, adapters};
 pub use error::{Error, Result};
 pub use half::{bf16, f16};
 pub use matrix::{Input, Matrix};

@@ -117,6 +117,30 @@ pub trait Solve: std::fmt::Debug + Send + Sync {
     fn mixing_before_median(&self, geometry: &Geometry) -> Result<Mixing> {
         Ok(Mixing::identity(geometry.n()))
     }
+
+    /// What a kernel of one group can do in its place, if there is such a kernel.
+    fn on_device(&self) -> Option<DeviceSolve> {
+        None
+    }
+}
+
+/// A solve that a kernel of one group can do, so that an aggregate needs no host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceSolve {
+    /// Equal weights for the `keep` rows whose squared distances to their `neighbors` nearest others sum to the least.
+    LeastScores {
+        /// Rows a score sums over.
+        neighbors: usize,
+        /// Rows of least score in the mean.
+        keep: usize,
+    },
+    /// Each row becomes the mean of the `keep` rows nearest it.
+    Nearest {
+        /// Rows in each mean.
+        keep: usize,
+    },
+    /// The geometric median.
+    GeometricMedian,
 }
 
 /// What a solve found.

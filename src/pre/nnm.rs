@@ -2,7 +2,7 @@ use super::PreAggregation;
 use crate::error::Result;
 use crate::geometry::{Geometry, Mixing};
 use crate::gram::{Gram, gap};
-use crate::plan::{Solution, Solve};
+use crate::plan::{DeviceSolve, Solution, Solve};
 use crate::rules::literal;
 
 /// Nearest-neighbor mixing (NNM): y_i = mean of the n − f rows nearest x_i, itself included; equally near rows go by index.
@@ -43,6 +43,9 @@ impl Solve for Neighbors {
         let margin = found.iter().map(|(_, margin)| *margin).min_by(f64::total_cmp).filter(|_| self.keep < gram.n());
         let mixing = Mixing::means(found.iter().map(|(rows, _)| rows), gram.n());
         Ok(Solution { margin, ..Solution::new(mixing) })
+    }
+    fn on_device(&self) -> Option<DeviceSolve> {
+        Some(DeviceSolve::Nearest { keep: self.keep })
     }
 }
 

@@ -2,7 +2,7 @@ use super::{Cohort, Fixed, Given, Rule, Weights, literal, per_coordinate, spec_o
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::parameters::Parameters;
-use crate::plan::{Mix, Plan, Solution, Solve, Stat, Weiszfeld};
+use crate::plan::{DeviceSolve, Mix, Plan, Solution, Solve, Stat, Weiszfeld};
 use crate::resilience::{NNM, RESAM, Resilience, honest_ratio};
 use crate::solve::weiszfeld;
 use std::sync::Arc;
@@ -190,6 +190,9 @@ struct InnerProducts {
 impl Solve for InnerProducts {
     fn solve(&self, geometry: &Geometry) -> Result<Solution> {
         Ok(weiszfeld::geometric_median(&geometry.gram, &self.weights))
+    }
+    fn on_device(&self) -> Option<DeviceSolve> {
+        self.weights.iter().all(|w| *w == self.weights[0]).then_some(DeviceSolve::GeometricMedian)
     }
 }
 

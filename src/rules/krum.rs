@@ -2,7 +2,7 @@ use super::{Cohort, Rule, literal, require, spec_of, weighted};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::parameters::Parameters;
-use crate::plan::{Plan, Solution, Solve};
+use crate::plan::{DeviceSolve, Plan, Solution, Solve};
 use crate::resilience::{NNM, RESAM, Resilience, honest_ratio};
 
 /// How many nearest other rows a Krum score sums over.
@@ -180,6 +180,9 @@ impl Solve for LeastScores {
             Power::Four => distance2 * distance2,
         });
         Ok(Solution::least(scores, self.keep))
+    }
+    fn on_device(&self) -> Option<DeviceSolve> {
+        (self.power == Power::Two).then_some(DeviceSolve::LeastScores { neighbors: self.neighbors, keep: self.keep })
     }
 }
 

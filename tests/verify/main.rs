@@ -23,4 +23,6 @@ mod lambda;
 mod many;
 mod momentum;
 #[cfg(feature = "gpu")]
+mod encoded;
+#[cfg(feature = "gpu")]
 mod shared;

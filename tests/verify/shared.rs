@@ -10,15 +10,15 @@ use resam::{DeviceRows, DeviceVector, Dtype, Element, Engine, Error, Report, Row
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
 
 /// What a program has that uses a GPU for itself; errors that reach its handler are kept.
-struct Program {
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+pub struct Program {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
     errors: Arc<Mutex<Vec<String>>>,
 }
 
 impl Program {
     /// With the limits that wgpu gives by default, but for what is changed.
-    fn new(change: impl FnOnce(&mut wgpu::Limits)) -> Self {
+    pub fn new(change: impl FnOnce(&mut wgpu::Limits)) -> Self {
         // One for all: wgpu tells devices of one instance apart.
         static INSTANCE: LazyLock<wgpu::Instance> =
             LazyLock::new(|| wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()));
@@ -36,16 +36,16 @@ impl Program {
         Self { device, queue, errors }
     }
 
-    fn engine(&self) -> Engine {
+    pub fn engine(&self) -> Engine {
         device::small_sample(Engine::on_device(self.device.clone(), self.queue.clone(), None).expect("an engine"))
     }
 
-    fn buffer(&self, bytes: u64, usage: BufferUsages) -> wgpu::Buffer {
+    pub fn buffer(&self, bytes: u64, usage: BufferUsages) -> wgpu::Buffer {
         self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation: false })
     }
 
     /// Rows at an offset and a stride; all around them is NaN.
-    fn place<T: Element + bytemuck::Pod>(
+    pub fn place<T: Element + bytemuck::Pod>(
         &self,
         rows: &[T],
         n: usize,
@@ -65,13 +65,13 @@ impl Program {
     }
 
     /// A buffer of nothing but 7.
-    fn sevens(&self, values: usize, usage: BufferUsages) -> wgpu::Buffer {
+    pub fn sevens(&self, values: usize, usage: BufferUsages) -> wgpu::Buffer {
         let buffer = self.buffer(4 * values as u64, usage | BufferUsages::COPY_SRC | BufferUsages::COPY_DST);
         self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&vec![7f32; values]));
         buffer
     }
 
-    fn read(&self, from: &wgpu::Buffer) -> Vec<f32> {
+    pub fn read(&self, from: &wgpu::Buffer) -> Vec<f32> {
         let back = self.buffer(from.size(), BufferUsages::MAP_READ | BufferUsages::COPY_DST);
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(from, 0, &back, 0, from.size());
@@ -83,7 +83,7 @@ impl Program {
         bytemuck::cast_slice(&back.get_mapped_range(..).expect("bytes")).to_vec()
     }
 
-    fn no_error_was_heard(&self) {
+    pub fn no_error_was_heard(&self) {
         assert_eq!(*self.errors.lock().expect("a list"), [""; 0]);
     }
 }

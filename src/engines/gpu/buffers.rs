@@ -1,6 +1,6 @@
 //! Rows and results that stand in buffers of the caller's, on a device that it shares with an engine.
 
-use super::device::{Device, Encoder, Use};
+use super::device::{Device, Use};
 use super::layout::{BINDING, Chunk, Layout};
 use super::params::{Params, groups};
 use super::pool::Buffer;
@@ -57,6 +57,11 @@ impl DeviceRows {
     /// Number of columns (coordinates).
     pub fn d(&self) -> usize {
         self.d
+    }
+
+    /// Type of the values.
+    pub(super) fn values(&self) -> Dtype {
+        self.dtype
     }
 
     /// Bytes of the buffer from the first value to the last.
@@ -215,7 +220,7 @@ impl Target {
     }
 
     /// Brings there what a kernel wrote.
-    pub(super) fn keep(&self, encoder: &mut Encoder, y: &Buffer, first: usize, columns: usize) {
+    pub(super) fn keep(&self, encoder: &mut wgpu::CommandEncoder, y: &Buffer, first: usize, columns: usize) {
         if !self.direct {
             encoder.copy_buffer_to_buffer(&y.buffer, 0, &self.buffer, self.offset + 4 * first as u64, 4 * columns as u64);
         }

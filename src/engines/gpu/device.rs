@@ -19,6 +19,8 @@ use std::sync::{Arc, Mutex, mpsc};
 pub(crate) enum Use {
     Storage,
     Uniform,
+    /// Written by one kernel, the parameters of another.
+    Parameters,
     Readback,
     /// Timestamps, from a query set.
     Stamps,
@@ -29,6 +31,7 @@ impl Use {
         match self {
             Use::Storage => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
             Use::Uniform => wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            Use::Parameters => Use::Storage.usages() | Use::Uniform.usages(),
             Use::Readback => wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             Use::Stamps => wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
         }
@@ -191,6 +194,14 @@ impl Device {
         }
     }
 
+    /// Does what wgpu may refuse on behalf of one caller, whose error it is.
+    pub(crate) fn trying<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        match self.said(work) {
+            (_, Some(error)) => Err(self.error(error.to_string())),
+            (result, None) => Ok(result),
+        }
+    }
+
     /// A part of a buffer of the caller's.
     pub(crate) fn foreign(&self, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> Buffer {
         Buffer::foreign(buffer.clone(), offset, bytes, self.pool.clone())
@@ -225,6 +236,11 @@ impl Device {
             self.quietly(|| self.device.create_buffer(&descriptor))
         });
         Buffer::new(buffer, bytes, self.pool.clone())
+    }
+
+    /// A buffer of so many words, for longer than a call.
+    pub(crate) fn storage(&self, words: usize) -> Buffer {
+        self.buffer(Use::Storage, 4 * words as u64).own()
     }
 
     /// A buffer with these contents.
@@ -435,11 +451,21 @@ impl Bound {
     /// Adds one dispatch to the encoder.
     pub(crate) fn dispatch(&self, encoder: &mut Encoder, groups: [u32; 3]) {
         let pair = encoder.clock.as_ref().map(|clock| clock.pair());
-        let timestamp_writes = pair.as_ref().map(|(set, first)| wgpu::ComputePassTimestampWrites {
+        let timestamps = pair.as_ref().map(|(set, first)| wgpu::ComputePassTimestampWrites {
             query_set: set,
             beginning_of_pass_write_index: Some(*first),
             end_of_pass_write_index: Some(first + 1),
         });
+        self.encode(encoder, groups, timestamps);
+    }
+
+    /// The same for an encoder of the caller's.
+    pub(crate) fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        groups: [u32; 3],
+        timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+    ) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(self.name), timestamp_writes });
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.group, &[]);

@@ -6,6 +6,7 @@
 //! - `clock`: the time that kernels take, by the device's own clock
 //! - `cache`: compiled pipelines in a file
 //! - `device`: a device with its pipelines, spare buffers and errors
+//! - `device_rule`: rules as commands in an encoder of the caller's
 //! - `slabs`: a matrix as slabs of columns, on the device or streaming from the host
 //! - `layout`: how a matrix is cut
 //! - `pool`: spare buffers, recorded work
@@ -17,6 +18,7 @@ mod buffers;
 mod cache;
 mod clock;
 mod device;
+mod device_rule;
 mod layout;
 mod params;
 mod passes;
@@ -27,11 +29,14 @@ mod slabs;
 pub use adapters::{AdapterInfo, adapters};
 pub(crate) use buffers::Sink;
 pub use buffers::{DeviceRows, DeviceVector};
+pub use device_rule::{DeviceReport, DeviceRule};
 pub(crate) use slabs::Resident;
 
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::plan::Stat;
 use crate::rows::Rows;
+use crate::rules::Rule;
 use device::Device;
 use layout::Layout;
 use passes::GpuPasses;
@@ -85,6 +90,12 @@ impl GpuEngine {
     /// A place for d values that are made of these rows, if they stand in a buffer.
     pub(crate) fn sink<'a>(&self, out: &DeviceVector, d: usize, rows: Option<&DeviceRows>) -> Result<Sink<'a>> {
         Ok(Sink::Device(out.write_on(&self.device, d, rows)?))
+    }
+
+    /// A rule as commands for encoders of the caller's.
+    pub(crate) fn device_rule(&self, rule: &dyn Rule, n: usize, d: usize, f: usize, dtype: Dtype) -> Result<DeviceRule> {
+        self.takes(n)?;
+        DeviceRule::new(&self.device, rule, n, d, f, dtype)
     }
 
     /// Passes over rows in a buffer of the caller's, timed on the device if asked.

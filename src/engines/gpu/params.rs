@@ -1,6 +1,7 @@
 //! The host's side of the structs that kernels read; a test holds their layout against naga's.
 
 use super::layout::Chunk;
+use crate::engines::passes::Term;
 
 /// `Row` of `matrix.wgsl`.
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -19,6 +20,12 @@ impl RowEntry {
 
     pub(crate) fn scaled(rows: &[usize], scales: &[f32]) -> Vec<Self> {
         rows.iter().zip(scales).map(|(&i, &scale)| Self { index: i as u32, scale, weight: 0.0, weight_low: 0.0 }).collect()
+    }
+
+    /// Terms of a weighted sum.
+    pub(crate) fn weighted(terms: &[Term]) -> Vec<Self> {
+        let entry = |t: &Term| Self { index: t.row as u32, scale: t.scale, weight: t.weight, weight_low: t.weight_low };
+        terms.iter().map(entry).collect()
     }
 }
 

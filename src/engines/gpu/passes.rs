@@ -296,10 +296,7 @@ impl<'a> Passes for GpuPasses<'a> {
     }
 
     async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut Sink<'a>) -> Result<Vec<usize>> {
-        let table: Vec<RowEntry> = terms
-            .iter()
-            .map(|t| RowEntry { index: t.row as u32, scale: t.scale, weight: t.weight, weight_low: t.weight_low })
-            .collect();
+        let table = RowEntry::weighted(terms);
         let raised = self.columns(Kernel::Mix, &table, centre as u32, 0, None, out).await?;
         Ok(terms.iter().zip(raised).filter(|(_, raised)| *raised != 0).map(|(term, _)| term.row).collect())
     }

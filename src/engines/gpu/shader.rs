@@ -30,6 +30,16 @@ const GATHER: &str = include_str!("../../../shaders/gather.wgsl");
 const READ: &str = include_str!("../../../shaders/read.wgsl");
 const COPY: &str = include_str!("../../../shaders/copy.wgsl");
 const SPOIL: &str = include_str!("../../../shaders/spoil.wgsl");
+const STATUS: &str = include_str!("../../../shaders/on_device/status.wgsl");
+const LOOK: &str = include_str!("../../../shaders/on_device/look.wgsl");
+const MERGE: &str = include_str!("../../../shaders/on_device/merge.wgsl");
+const PAIRS: &str = include_str!("../../../shaders/on_device/pairs.wgsl");
+const JUDGE: &str = include_str!("../../../shaders/on_device/judge.wgsl");
+const VERDICT: &str = include_str!("../../../shaders/on_device/verdict.wgsl");
+const DECIDE: &str = include_str!("../../../shaders/on_device/decide.wgsl");
+const LEAST_SCORES: &str = include_str!("../../../shaders/on_device/least_scores.wgsl");
+const NEAREST: &str = include_str!("../../../shaders/on_device/nearest.wgsl");
+const WEISZFELD_SOLVE: &str = include_str!("../../../shaders/on_device/weiszfeld_solve.wgsl");
 
 /// Most rows whose keys stay in registers, ordered by straight-line text; beyond it a group sorts a few columns in its memory.
 const UNROLLED: usize = 128;
@@ -117,6 +127,13 @@ pub(crate) enum Kernel {
     Read,
     Copy,
     Spoil,
+    Look,
+    Merge,
+    Judge,
+    Verdict,
+    LeastScores,
+    Nearest,
+    WeiszfeldSolve,
 }
 
 /// What a coordinate kernel orders.
@@ -148,6 +165,13 @@ impl Kernel {
             Kernel::Read => "read",
             Kernel::Copy => "copy",
             Kernel::Spoil => "spoil",
+            Kernel::Look => "look",
+            Kernel::Merge => "merge",
+            Kernel::Judge => "judge",
+            Kernel::Verdict => "verdict",
+            Kernel::LeastScores => "least_scores",
+            Kernel::Nearest => "nearest",
+            Kernel::WeiszfeldSolve => "weiszfeld_solve",
         }
     }
 
@@ -171,6 +195,13 @@ impl Kernel {
             Kernel::Read => READ.into(),
             Kernel::Copy => COPY.into(),
             Kernel::Spoil => with(&[SPOIL]),
+            Kernel::Look => with(&[STATUS, LOOK]),
+            Kernel::Merge => with(&[MERGE]),
+            Kernel::Judge => with(&[STATUS, PAIRS, JUDGE]),
+            Kernel::Verdict => with(&[STATUS, VERDICT]),
+            Kernel::LeastScores => with(&[STATUS, PAIRS, DECIDE, LEAST_SCORES]),
+            Kernel::Nearest => with(&[STATUS, PAIRS, DECIDE, NEAREST]),
+            Kernel::WeiszfeldSolve => with(&[STATUS, PAIRS, DECIDE, WEISZFELD_SOLVE]),
         }
     }
 
@@ -421,6 +452,8 @@ mod tests {
     fn kernels() -> Vec<Kernel> {
         let mut all =
             vec![Kernel::Mix, Kernel::WeiszfeldStep, Kernel::Momentum, Kernel::Gather, Kernel::Read, Kernel::Copy, Kernel::Spoil];
+        all.extend([Kernel::Look, Kernel::Merge, Kernel::Judge, Kernel::Verdict]);
+        all.extend([Kernel::LeastScores, Kernel::Nearest, Kernel::WeiszfeldSolve]);
         let coordinate = |stat, values| {
             let kernel = move |mixed, diagnose| Coordinate { stat, values, mixed, diagnose, stepped: false };
             let plain = kernel(false, false);

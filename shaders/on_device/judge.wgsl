@@ -1,0 +1,110 @@
+// After a read: did the rows that took part turn out finite, their scales right, the row in their middle central? Else the next read is of
+// those that are finite, about the median of each column, which no row can hide from. After a second read there is no third.
+//
+// notes    largest magnitudes of the rows that took part, as bits; zeroed for the next read
+
+@group(0) @binding(7) var<storage, read_write> notes: array<u32>;
+@group(0) @binding(9) var<uniform> whole: Params;
+
+var<workgroup> sizes: array<u32, LANES>;
+var<workgroup> scores: array<f32, LANES>;
+var<workgroup> kept: array<Row, LANES>;
+var<workgroup> wrong: atomic<u32>;
+var<workgroup> count: u32;
+var<workgroup> middle: u32;
+var<workgroup> at_centre: u32;
+
+// Squares of scaled values up to 2^50 can be summed, and those of values from 2^-50 on do not vanish.
+fn fits(size: u32, scale: f32) -> bool {
+    return size == 0u || abs(exponent(size) + exponent(bitcast<u32>(scale))) < 50;
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) lane: u32) {
+    if status[DONE] != 0u {
+        return;
+    }
+    let n = whole.rows;
+    let m = made.rows;
+    let about_median = made.centre == MEDIAN;
+    find_largest_scale(lane, m);
+    if lane < m {
+        sizes[lane] = notes[lane];
+        notes[lane] = 0u;
+        if chosen[lane].index == made.centre {
+            at_centre = lane;
+        }
+    }
+    workgroupBarrier();
+    if lane < m {
+        let centre = select(sizes[at_centre], 0u, about_median);
+        let bad = sizes[lane] >= EXPONENT;
+        if bad || centre >= EXPONENT || !fits(max(sizes[lane], centre), chosen[lane].scale) {
+            atomicStore(&wrong, 1u);
+        }
+    }
+    workgroupBarrier();
+    // Scores mean something only where all products do.
+    if atomicLoad(&wrong) == 0u && !about_median {
+        if lane < m {
+            scores[lane] = krum_score(lane, m, (m + 1u) / 2u - 1u);
+        }
+        workgroupBarrier();
+        if lane < m && scores[at_centre] > 16.0 * scores[lane] {
+            atomicStore(&wrong, 1u);
+        }
+    }
+    workgroupBarrier();
+    let again = atomicLoad(&wrong) != 0u && !about_median;
+    if lane == 0u {
+        for (var i = 0u; i < m; i++) {
+            if sizes[i] < EXPONENT {
+                kept[count] = chosen[i];
+                sizes[count] = sizes[i];
+                count++;
+            }
+        }
+    }
+    workgroupBarrier();
+    if lane < count {
+        var rank = 0u;
+        for (var i = 0u; i < count; i++) {
+            rank += select(0u, 1u, sizes[i] > sizes[lane] || (sizes[i] == sizes[lane] && i < lane));
+        }
+        if rank == (count + 1u) / 2u - 1u {
+            middle = sizes[lane];
+        }
+    }
+    workgroupBarrier();
+    if again && lane < count {
+        chosen[lane] = Row(kept[lane].index, scale_for(max(sizes[lane], middle)), 0.0, 0.0);
+    }
+    if lane < n {
+        var is_bad = 1u;
+        for (var i = 0u; i < count; i++) {
+            is_bad = select(is_bad, 0u, kept[i].index == lane);
+        }
+        status[FLAGS + lane] = is_bad;
+    }
+    if lane == 0u {
+        status[BAD] = n - count;
+        if again {
+            status[HIDDEN] = 1u;
+            made.rows = count;
+            made.voters = count;
+            made.centre = MEDIAN;
+        } else {
+            status[DONE] = 1u;
+            made.columns = 0u;
+            if atomicLoad(&wrong) != 0u {
+                status[CODE] = NO_SCALES;
+            }
+        }
+        // whole.voters is f.
+        if count == 0u || n - count > whole.voters {
+            status[DONE] = 1u;
+            made.columns = 0u;
+            status[CODE] = TOO_MANY_BAD;
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Rules in an encoder of the caller's give what the engine gives, in one submission of the caller's own.
+
+use crate::agree::parsed;
+use crate::check::{Failures, same_bits, within};
+use crate::families::{self, Case};
+use crate::shared::Program;
+use resam::wgpu::BufferUsages;
+use resam::{Aggregate, DeviceReport, DeviceRows, DeviceRule, DeviceVector, Dtype, Error, Rule, bench};
+use std::sync::Arc;
+
+/// All that can be encoded: on columns, the average, on distances, and after mixing.
+fn encodable() -> Vec<Arc<dyn Rule>> {
+    parsed(&[
+        "average",
+        "median",
+        "trimmed_mean",
+        "meamed",
+        "phocas",
+        "sign_majority",
+        "krum",
+        "krum:neighbors=classic",
+        "multi_krum",
+        "multi_krum:m=2",
+        "geometric_median",
+        "nnm+median",
+        "nnm+trimmed_mean",
+        "nnm+meamed",
+    ])
+}
+
+struct Encoded {
+    values: Vec<f32>,
+    report: resam::Result<DeviceReport>,
+}
+
+/// Brings the case's rows to the device, combines them and reads the result, in one encoder.
+fn encode(program: &Program, rule: &DeviceRule, case: &Case) -> Encoded {
+    let (n, d) = (case.n, case.d);
+    let source = program.place(&case.data, n, d, (0, d), BufferUsages::COPY_SRC);
+    let _ = source;
+    let staged = program.buffer(4 * (n * d) as u64, BufferUsages::COPY_SRC | BufferUsages::COPY_DST);
+    program.queue.write_buffer(&staged, 0, bytemuck::cast_slice(&case.data));
+    let gradients = program.buffer(4 * (n * d) as u64, BufferUsages::STORAGE | BufferUsages::COPY_DST);
+    let (out, after) = (program.sevens(d, BufferUsages::STORAGE), program.sevens(d, BufferUsages::STORAGE));
+    let mut encoder = program.device.create_command_encoder(&Default::default());
+    encoder.copy_buffer_to_buffer(&staged, 0, &gradients, 0, 4 * (n * d) as u64);
+    rule.encode(&mut encoder, &DeviceRows::new(&gradients, n, d), &DeviceVector::new(&out)).expect("commands");
+    encoder.copy_buffer_to_buffer(&out, 0, &after, 0, 4 * d as u64);
+    // Nothing has happened until the caller submits.
+    assert!(program.read(&out).iter().all(|v| *v == 7.0));
+    program.queue.submit([encoder.finish()]);
+    Encoded { values: program.read(&after), report: rule.report_blocking() }
+}
+
+/// Whether the choice of the engine was clear enough for sums in f32.
+fn clear(want: &Aggregate) -> bool {
+    want.report.margin.is_none_or(|margin| margin > 1e-3)
+}
+
+fn compare(rule: &dyn Rule, case: &Case, want: &resam::Result<Aggregate>, got: &Encoded) -> Result<bool, String> {
+    let want = match (want, &got.report) {
+        (Ok(want), Ok(report)) => {
+            if report.non_finite != want.report.non_finite {
+                return Err(format!("rows {:?} are said to be bad, not {:?}", report.non_finite, want.report.non_finite));
+            }
+            want
+        }
+        (Err(Error::NonFinite { rows, .. }), Err(Error::NonFinite { rows: found, .. })) if rows == found => {
+            return if got.values.iter().all(|v| v.is_nan()) { Ok(true) } else { Err("a result beside an error".into()) };
+        }
+        (want, report) => return Err(format!("{report:?}, expected {want:?}")),
+    };
+    if rule.spec() == "geometric_median" {
+        let report = got.report.as_ref().expect("a report");
+        if !report.converged {
+            return Err(format!("not converged: {report:?}"));
+        }
+        let wide: Vec<f64> = want.values.iter().map(|v| f64::from(*v)).collect();
+        let spread = |k: usize| {
+            let mut column: Vec<f64> = case.column(k).iter().map(|v| f64::from(*v)).filter(|v| v.is_finite()).collect();
+            column.sort_by(f64::total_cmp);
+            let (low, high) = (column[column.len() / 4], column[column.len() - 1 - column.len() / 4]);
+            high - low + 1e-3 * low.abs().max(high.abs())
+        };
+        return within(&got.values, &wide, |k| 1e-3 * spread(k) + f64::from(f32::MIN_POSITIVE)).map(|()| true);
+    }
+    match same_bits(&got.values, &want.values) {
+        Ok(()) => Ok(true),
+        // Another choice that rounding cannot tell from the best.
+        Err(_) if !clear(want) && got.values.iter().all(|v| v.is_finite()) => Ok(false),
+        Err(differ) => Err(format!("{differ}; margin {:?}", want.report.margin)),
+    }
+}
+
+#[test]
+fn encoded_rules_are_the_engines() {
+    let program = Program::new(|_| ());
+    let engine = program.engine();
+    let mut failures = Failures::default();
+    let (mut exact, mut close) = (0, 0);
+    for (n, f, d) in [(11, 2, 130), (15, 3, 4500), (26, 6, 70)] {
+        for rule in encodable() {
+            let made = engine.device_rule(&*rule, n, d, f, Dtype::F32).expect("a rule");
+            for family in families::NAMES {
+                // A line has no one geometric median, and rows of 3e38 beside others leave f32.
+                if rule.spec() == "geometric_median" && ["line", "equal", "wide", "denormals", "zeros"].contains(&family) {
+                    continue;
+                }
+                let case = families::make(family, n, f, d, 7);
+                let want = engine.aggregate_blocking(&*rule, &case.rows(), f);
+                let result = compare(&*rule, &case, &want, &encode(&program, &made, &case));
+                if let Ok(same) = result {
+                    (exact, close) = (exact + usize::from(same), close + usize::from(!same));
+                }
+                failures.note(|| format!("{} of {n} x {d}, {family}", rule.spec()), result.map(drop));
+            }
+        }
+    }
+    failures.settle();
+    println!("{exact} the same, {close} another choice in a close call");
+    assert!(close * 20 < exact);
+    program.no_error_was_heard();
+}
+
+/// No bad row, as many as may be, and one more; seen by the look at a few columns, or hidden from it.
+#[test]
+fn bad_rows_are_left_out_and_too_many_leave_no_number() {
+    let program = Program::new(|_| ());
+    let engine = program.engine();
+    let (n, f, d) = (11, 3, 9000);
+    let mut failures = Failures::default();
+    let mut hidden = 0;
+    for rule in encodable() {
+        let made = engine.device_rule(&*rule, n, d, f, Dtype::F32).expect("a rule");
+        for (bad, at) in [(0, 0..d), (1, 0..d), (3, 0..d), (4, 0..d), (1, 4321..4322), (3, 8999..9000), (4, 17..18)] {
+            for value in [f32::NAN, f32::NEG_INFINITY, 3e38] {
+                let mut case = families::make("gauss", n, f, d, 3);
+                for i in 0..bad {
+                    case.row_mut(2 * i)[at.clone()].fill(value);
+                }
+                let want = engine.aggregate_blocking(&*rule, &case.rows(), f);
+                let got = encode(&program, &made, &case);
+                hidden += usize::from(got.report.as_ref().is_ok_and(|report| report.hidden_row));
+                // An average of infinities is one as well.
+                let far = bad == 4 && value == 3e38;
+                let result = if far { Ok(true) } else { compare(&*rule, &case, &want, &got) };
+                failures.note(|| format!("{} with {bad} rows of {value} in {at:?}", rule.spec()), result.map(drop));
+            }
+        }
+    }
+    failures.settle();
+    assert!(hidden > 10, "{hidden} rows hid");
+    program.no_error_was_heard();
+}
+
+#[test]
+fn what_cannot_be_encoded_is_said() {
+    let program = Program::new(|_| ());
+    let engine = program.engine();
+    for rule in parsed(&["mda", "centered_clipping", "nnm+krum", "bulyan", "nnm+nnm+median", "multi_krum:power=4", "bucketing+median"]) {
+        let error = engine.device_rule(&*rule, 15, 100, 2, Dtype::F32).expect_err(&rule.spec());
+        assert!(matches!(error, Error::Given { .. }), "{error}");
+    }
+    let krum = &parsed(&["krum"])[0];
+    assert!(matches!(engine.device_rule(&**krum, 300, 10, 2, Dtype::F32), Err(Error::Parameter { .. })));
+    assert!(matches!(engine.device_rule(&**krum, 5, 10, 3, Dtype::F32), Err(Error::Requirement { .. })));
+    assert!(matches!(engine.device_rule(&**krum, 0, 10, 0, Dtype::F32), Err(Error::NoWorkers)));
+    assert!(matches!(resam::Engine::cpu().device_rule(&**krum, 5, 10, 1, Dtype::F32), Err(Error::Device { .. })));
+    let made = engine.device_rule(&**krum, 5, 10, 1, Dtype::F32).expect("a rule");
+    let values: Vec<f32> = bench::data(5, 10, 1).expect("memory");
+    let rows = program.place(&values, 5, 10, (0, 10), BufferUsages::STORAGE);
+    let out = DeviceVector::new(&program.sevens(10, BufferUsages::STORAGE));
+    let mut encoder = program.device.create_command_encoder(&Default::default());
+    let other = program.place(&values, 10, 5, (0, 5), BufferUsages::STORAGE);
+    assert!(matches!(made.encode(&mut encoder, &other, &out), Err(Error::Buffer(_))));
+    assert!(matches!(made.encode(&mut encoder, &rows.clone().dtype(Dtype::F16), &out), Err(Error::Buffer(_))));
+    assert!(matches!(made.encode(&mut encoder, &rows, &out.clone().offset(4)), Err(Error::Buffer(_))));
+    // What was refused left the encoder as it was.
+    made.encode(&mut encoder, &rows, &out).expect("commands");
+    program.queue.submit([encoder.finish()]);
+    assert!(made.report_blocking().is_ok());
+    program.no_error_was_heard();
+}
