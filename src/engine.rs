@@ -1,9 +1,9 @@
 //! The engine a caller holds: one type over GPU, CPU and reference.
 
-use crate::engines::cpu::{CpuEngine, CpuOptions, CpuRows};
-use crate::engines::execute::{Options, blank, execute};
 #[cfg(feature = "gpu")]
 use crate::dtype::Dtype;
+use crate::engines::cpu::{CpuEngine, CpuOptions, CpuRows};
+use crate::engines::execute::{Options, blank, execute};
 #[cfg(feature = "gpu")]
 use crate::engines::gpu::{DeviceRule, DeviceVector, GpuEngine, GpuOptions, Sink, adapters};
 use crate::engines::reference;

@@ -100,7 +100,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
                 status[CODE] = NO_SCALES;
             }
         }
-        // whole.voters is f.
+        // whole.voters is the most that may be bad.
         if count == 0u || n - count > whole.voters {
             status[DONE] = 1u;
             made.columns = 0u;

@@ -1,4 +1,4 @@
-// After a coordinate-wise rule: are no more rows bad than f?
+// After a coordinate-wise rule: are no more rows bad than may be?
 //
 // notes    raised for each row with NaN or infinite values
 
@@ -17,7 +17,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         status[FLAGS + i] = notes[i];
         status[BAD] += notes[i];
     }
-    // params.voters is f.
+    // params.voters is the most that may be.
     if status[BAD] > params.voters {
         status[CODE] = TOO_MANY_BAD;
     }

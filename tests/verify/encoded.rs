@@ -1,7 +1,7 @@
 //! Rules in an encoder of the caller's give what the engine gives, in one submission of the caller's own.
 
 use crate::agree::parsed;
-use crate::check::{Failures, same_bits, within};
+use crate::check::{EPS, Failures, TINY, same_bits, within};
 use crate::families::{self, Case};
 use crate::shared::Program;
 use resam::wgpu::BufferUsages;
@@ -36,8 +36,6 @@ struct Encoded {
 /// Brings the case's rows to the device, combines them and reads the result, in one encoder.
 fn encode(program: &Program, rule: &DeviceRule, case: &Case) -> Encoded {
     let (n, d) = (case.n, case.d);
-    let source = program.place(&case.data, n, d, (0, d), BufferUsages::COPY_SRC);
-    let _ = source;
     let staged = program.buffer(4 * (n * d) as u64, BufferUsages::COPY_SRC | BufferUsages::COPY_DST);
     program.queue.write_buffer(&staged, 0, bytemuck::cast_slice(&case.data));
     let gradients = program.buffer(4 * (n * d) as u64, BufferUsages::STORAGE | BufferUsages::COPY_DST);
@@ -76,13 +74,13 @@ fn compare(rule: &dyn Rule, case: &Case, want: &resam::Result<Aggregate>, got: &
             return Err(format!("not converged: {report:?}"));
         }
         let wide: Vec<f64> = want.values.iter().map(|v| f64::from(*v)).collect();
-        let spread = |k: usize| {
-            let mut column: Vec<f64> = case.column(k).iter().map(|v| f64::from(*v)).filter(|v| v.is_finite()).collect();
-            column.sort_by(f64::total_cmp);
-            let (low, high) = (column[column.len() / 4], column[column.len() - 1 - column.len() / 4]);
-            high - low + 1e-3 * low.abs().max(high.abs())
-        };
-        return within(&got.values, &wide, |k| 1e-3 * spread(k) + f64::from(f32::MIN_POSITIVE)).map(|()| true);
+        // Half of the rows are no farther than this from it in any column.
+        let far = |i: usize| case.row(i).iter().zip(&want.values).map(|(x, y)| f64::from((x - y).abs())).fold(0.0, f64::max);
+        let mut distances: Vec<f64> = (0..case.n).map(far).collect();
+        distances.sort_by(f64::total_cmp);
+        // Where half of them are the median itself, the others still weigh 1e-15: no smaller distance is told from zero.
+        let near = distances[case.n / 2].max(1e-10 * distances[case.n - 1].min(1.0));
+        return within(&got.values, &wide, |k| 1e-4 * near + 4.0 * EPS * wide[k].abs() + TINY).map(|()| true);
     }
     match same_bits(&got.values, &want.values) {
         Ok(()) => Ok(true),
@@ -104,6 +102,10 @@ fn encoded_rules_are_the_engines() {
             for family in families::NAMES {
                 // A line has no one geometric median, and rows of 3e38 beside others leave f32.
                 if rule.spec() == "geometric_median" && ["line", "equal", "wide", "denormals", "zeros"].contains(&family) {
+                    continue;
+                }
+                // Which of two rows on it is the most central is a matter of rounding, and sums are formed about that one.
+                if rule.spec().contains('+') && family == "line" {
                     continue;
                 }
                 let case = families::make(family, n, f, d, 7);
@@ -157,7 +159,9 @@ fn bad_rows_are_left_out_and_too_many_leave_no_number() {
 fn what_cannot_be_encoded_is_said() {
     let program = Program::new(|_| ());
     let engine = program.engine();
-    for rule in parsed(&["mda", "centered_clipping", "nnm+krum", "bulyan", "nnm+nnm+median", "multi_krum:power=4", "bucketing+median"]) {
+    for rule in
+        parsed(&["mda", "centered_clipping", "nnm+krum", "bulyan", "nnm+nnm+median", "multi_krum:power=4", "bucketing+median"])
+    {
         let error = engine.device_rule(&*rule, 15, 100, 2, Dtype::F32).expect_err(&rule.spec());
         assert!(matches!(error, Error::Given { .. }), "{error}");
     }

@@ -13,6 +13,8 @@ mod literal;
 mod agree;
 mod architecture;
 mod determinism;
+#[cfg(feature = "gpu")]
+mod encoded;
 mod exact;
 mod faults;
 mod geometry;
@@ -22,7 +24,5 @@ mod hostile;
 mod lambda;
 mod many;
 mod momentum;
-#[cfg(feature = "gpu")]
-mod encoded;
 #[cfg(feature = "gpu")]
 mod shared;

@@ -54,6 +54,8 @@ pub struct DeviceRule {
     n: usize,
     d: usize,
     f: usize,
+    /// More bad rows are an error.
+    most_bad: usize,
     dtype: Dtype,
     how: How,
     /// Code, counts, and for each row whether it is bad: see `on_device/status.wgsl`.
@@ -64,7 +66,7 @@ pub struct DeviceRule {
 #[derive(Debug)]
 enum How {
     /// One kernel, on these rows about this one.
-    Once { kernel: Kernel, table: Buffer, centre: u32, strict: bool },
+    Once { kernel: Kernel, table: Buffer, centre: u32 },
     /// A look, a read, a solve, and a kernel on what that chose.
     Solved(Box<Solved>),
 }
@@ -113,7 +115,8 @@ impl DeviceRule {
         let make = || Self::plan(device, rule, n, d, f, &cohort).map(|how| (how, device.storage(FLAGS + n), device.storage(n)));
         let (how, status, notes) = device.trying(make)??;
         device.check()?;
-        Ok(Self { device: device.clone(), rule: rule.name().into(), n, d, f, dtype, how, status, notes })
+        let most_bad = if rule.non_finite() == NonFinite::Propagate { n } else { f };
+        Ok(Self { device: device.clone(), rule: rule.name().into(), n, d, f, most_bad, dtype, how, status, notes })
     }
 
     fn plan<'a>(
@@ -134,7 +137,7 @@ impl DeviceRule {
             Mix::Rows => {
                 let rows: Vec<usize> = (0..n).collect();
                 let table = device.filled(Use::Storage, &RowEntry::plain(&rows)).own();
-                return Ok(How::Once { kernel: order(stat, n, false), table, centre: MEDIAN, strict: !propagates });
+                return Ok(How::Once { kernel: order(stat, n, false), table, centre: MEDIAN });
             }
             Mix::Solve(solver) => solver,
             Mix::Counted(_) | Mix::Weiszfeld(_) => return refused("it has no kernels for that"),
@@ -147,11 +150,16 @@ impl DeviceRule {
                 return refused("weights of zero are for the host to leave out");
             }
             let table = device.filled(Use::Storage, &RowEntry::weighted(&terms)).own();
-            return Ok(How::Once { kernel: Kernel::Mix, table, centre: pivot::heaviest(weights) as u32, strict: false });
+            return Ok(How::Once { kernel: Kernel::Mix, table, centre: pivot::heaviest(weights) as u32 });
         }
         let Some(solve) = solver.on_device() else { return refused("what it solves needs the host") };
         if n > MOST_ROWS {
-            return Err(Error::parameter(rule.name(), "n", n, format_args!("at most {MOST_ROWS} rows in an encoder of the caller's")));
+            return Err(Error::parameter(
+                rule.name(),
+                "n",
+                n,
+                format_args!("at most {MOST_ROWS} rows in an encoder of the caller's"),
+            ));
         }
         // With k bad rows it is the rule of (n - k, f - k).
         let (mut results, mut variants) = (Vec::new(), Vec::new());
@@ -212,26 +220,27 @@ impl DeviceRule {
         let foreign = rows.read_on(device)?;
         let target = out.write_on(&self.device, self.d, Some(rows))?;
         let Some(slab) = &foreign.whole else {
-            return Err(Error::Buffer("the rows are more than the device can bind at once; `aggregate_to` reads them in slabs".into()));
+            return Err(Error::Buffer(
+                "the rows are more than the device can bind at once; `aggregate_to` reads them in slabs".into(),
+            ));
         };
         device.trying(|| {
             encoder.clear_buffer(&self.notes.buffer, 0, None);
             encoder.clear_buffer(&self.status.buffer, 0, None);
             for chunk in foreign.layout.chunks() {
                 let y = target.part(0, self.d).own();
-                let mut whole = Params { blocks: chunk.blocks() as u32, voters: self.f as u32, ..Params::new(&chunk, self.n) };
+                let mut whole =
+                    Params { blocks: chunk.blocks() as u32, voters: self.most_bad as u32, ..Params::new(&chunk, self.n) };
                 if let How::Once { centre, .. } = self.how {
                     whole.centre = centre;
                 }
                 let whole = device.filled(Use::Uniform, &[whole]).own();
                 match &self.how {
-                    How::Once { kernel, table, strict, .. } => {
+                    How::Once { kernel, table, .. } => {
                         let bindings = [(0, &**slab), (1, table), (2, &whole), (3, &y), (4, &self.notes), (6, &**slab)];
                         self.over(encoder, *kernel, &bindings, &chunk);
-                        if *strict {
-                            let bindings = [(2, &whole), (4, &self.notes), (8, &self.status)];
-                            self.bind(Kernel::Verdict, &bindings).encode(encoder, [1, 1, 1], None);
-                        }
+                        let bindings = [(2, &whole), (4, &self.notes), (8, &self.status)];
+                        self.bind(Kernel::Verdict, &bindings).encode(encoder, [1, 1, 1], None);
                     }
                     How::Solved(solved) => self.solved(encoder, solved, slab, &whole, &y, &chunk),
                 }
