@@ -27,7 +27,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     let n = whole.rows;
     let m = made.rows;
     let about_median = made.centre == MEDIAN;
-    find_largest_scale(lane, m);
+    measure(lane, m);
     if lane < m {
         sizes[lane] = notes[lane];
         notes[lane] = 0u;

@@ -8,7 +8,7 @@
 fn main(@builtin(local_invocation_index) lane: u32) {
     let m = made.rows;
     let what = variants[min(whole.rows - m, arrayLength(&variants) - 1u)];
-    find_largest_scale(lane, m);
+    measure(lane, m);
     if lane < m {
         for (var j = 0u; j < m; j++) {
             let d = distance2(lane, j);

@@ -6,86 +6,56 @@
 
 @group(0) @binding(10) var<storage, read_write> table: array<Row>;
 
-const ROUNDS_AT_MOST = 1000u;
+const ROUNDS_AT_MOST = 200u;
 const TOLERANCE = 1e-5f;
 
 var<workgroup> v: array<f32, LANES>;
-var<workgroup> gv: array<f32, LANES>;
 var<workgroup> part: array<f32, LANES>;
-var<workgroup> total: f32;
-var<workgroup> square: f32;
-var<workgroup> change: f32;
+
+// The sum of what all invocations hand in, or the greatest. All invocations call it.
+fn gathered(lane: u32, mine: f32, greatest: bool) -> f32 {
+    part[lane] = mine;
+    workgroupBarrier();
+    for (var width = LANES / 2u; width > 0u; width /= 2u) {
+        if lane < width {
+            let other = part[lane + width];
+            part[lane] = select(part[lane] + other, max(part[lane], other), greatest);
+        }
+        workgroupBarrier();
+    }
+    let result = part[0];
+    workgroupBarrier();
+    return result;
+}
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lane: u32) {
     let m = made.rows;
-    find_largest_scale(lane, m);
+    measure(lane, m);
     let works = lane < m;
-    var q = 0.0;
-    if works {
-        q = relative(lane);
-        // Huge rows begin with the inverse of their size, as later rounds have it.
-        v[lane] = 1.0;
-        part[lane] = q;
-    }
+    let q = select(0.0, relative(min(lane, max(m, 1u) - 1u)), works);
+    let g = select(0.0, product(min(lane, max(m, 1u) - 1u), min(lane, max(m, 1u) - 1u)), works);
+    // Huge rows begin with the inverse of their size, as later rounds have it.
+    v[lane] = select(0.0, 1.0, works);
+    v[lane] /= gathered(lane, q, false);
     workgroupBarrier();
-    if lane == 0u {
-        total = 0.0;
-        for (var i = 0u; i < m; i++) {
-            total += part[i];
-        }
-    }
-    workgroupBarrier();
-    if works {
-        v[lane] = 1.0 / total;
-    }
     var rounds = 0u;
-    change = 1.0;
-    workgroupBarrier();
+    var change = 1.0;
     while rounds < ROUNDS_AT_MOST && change > TOLERANCE {
+        var gv = 0.0;
         if works {
-            var sum = 0.0;
             for (var j = 0u; j < m; j++) {
-                sum += product(lane, j) * v[j];
-            }
-            gv[lane] = sum;
-        }
-        workgroupBarrier();
-        if lane == 0u {
-            square = 0.0;
-            for (var i = 0u; i < m; i++) {
-                square += v[i] * gv[i];
+                gv += product(lane, j) * v[j];
             }
         }
-        workgroupBarrier();
-        var pull = 0.0;
-        if works {
-            let g = product(lane, lane);
-            let r2 = g - 2.0 * q * gv[lane] + q * q * square;
-            // Rounding leaves an error of about 1e-7 of the terms.
-            pull = inverseSqrt(max(r2, max(1e-7f * (abs(g) + q * q * abs(square)), 1e-30f)));
-            part[lane] = q * pull;
-        }
-        workgroupBarrier();
-        if lane == 0u {
-            total = 0.0;
-            for (var i = 0u; i < m; i++) {
-                total += part[i];
-            }
-        }
-        workgroupBarrier();
-        if works {
-            let next = pull / total;
-            part[lane] = abs(next - v[lane]) / max(next, 0x1p-126f);
-            v[lane] = next;
-        }
-        workgroupBarrier();
-        if lane == 0u {
-            change = 0.0;
-            for (var i = 0u; i < m; i++) {
-                change = max(change, part[i]);
-            }
-        }
+        let square = gathered(lane, v[lane] * gv, false);
+        let r2 = g - 2.0 * q * gv + q * q * square;
+        // Rounding leaves an error of about 1e-7 of the terms.
+        let least = max(1e-7f * (abs(g) + q * q * abs(square)), 1e-30f);
+        let pull = select(0.0, inverseSqrt(max(r2, least)), works);
+        let next = pull / gathered(lane, q * pull, false);
+        change = gathered(lane, abs(next - v[lane]) / max(next, 0x1p-126f), true);
+        v[lane] = next;
         rounds++;
         workgroupBarrier();
     }

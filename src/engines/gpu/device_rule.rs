@@ -5,7 +5,7 @@ use super::device::{Bound, Device, Use};
 use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups};
 use super::pool::Buffer;
-use super::shader::{BLOCK, Coordinate, Kernel, THREADS};
+use super::shader::{BLOCK, Coordinate, Kernel};
 use crate::dtype::Dtype;
 use crate::engines::passes::Term;
 use crate::engines::pivot;
@@ -16,10 +16,11 @@ use crate::rules::{Cohort, NonFinite, Rule};
 use std::sync::Arc;
 
 /// Columns that are looked at to find a central row.
-const SAMPLE: usize = 1024;
+const SAMPLE: usize = 512;
 
-/// Most rows of a rule on distances: one for each invocation of a group.
-const MOST_ROWS: usize = THREADS;
+/// Most rows of a rule on distances: one group looks at all pairs of them. (Mesa's software rasterizer ends loops after 65,535 iterations
+/// of a shader, which more rows would reach.)
+const MOST_ROWS: usize = 128;
 
 /// Places in the status, as in `on_device/status.wgsl`.
 const HIDDEN: usize = 2;
@@ -39,7 +40,7 @@ const APART: u64 = 256;
 /// [`Engine::device_rule`](crate::Engine::device_rule).
 ///
 /// - Rules: those on columns (median, trimmed mean, MeaMed, Phocas, sign majority), the average, Krum, Multi-Krum and the geometric median,
-///   and nearest-neighbour mixing before a rule on columns. Rules on distances take up to 256 rows.
+///   and nearest-neighbour mixing before a rule on columns. Rules on distances take up to 128 rows.
 /// - Hostile input: as in [`Engine::aggregate`](crate::Engine::aggregate). A row with NaN or infinite values counts against f; one that hides
 ///   from the look at a few columns costs one more read. When more than f rows are bad the result is NaN in every column, never an old one.
 /// - Accuracy: rules on columns and copied rows give the bits of `aggregate`. Inner products are added in f32 here, with a relative error of
@@ -268,7 +269,7 @@ impl DeviceRule {
         let read = [(0, slab), (1, chosen), (2, made), (3, sums), (4, &self.notes), (6, slab)];
         let read = self.bind(Kernel::Gram { rows: self.n, frames: 1 }, &read);
         let merge = self.bind(Kernel::Merge, &[(2, made), (3, sums), (5, products)]);
-        let judge = [(3, made), (4, chosen), (5, products), (7, &self.notes), (8, &self.status), (9, whole)];
+        let judge = [(3, made), (4, chosen), (5, products), (7, &self.notes), (8, &self.status), (9, whole), (11, distances)];
         let judge = self.bind(Kernel::Judge, &judge);
         // The second time only where a row hid from the look: else no columns are seen.
         for _ in 0..2 {
@@ -277,7 +278,8 @@ impl DeviceRule {
             merge.encode(encoder, groups((self.n * (self.n + 1) / 2).div_ceil(8)), None);
             judge.encode(encoder, [1, 1, 1], None);
         }
-        let shared = [(1, last), (3, made), (4, chosen), (5, products), (8, &self.status), (9, whole), (10, table)];
+        let shared =
+            [(1, last), (3, made), (4, chosen), (5, products), (8, &self.status), (9, whole), (10, table), (11, distances)];
         let with_variants = [&shared[..], &[(7, variants)]].concat();
         let decide = match with.solve {
             DeviceSolve::LeastScores { .. } => self.bind(Kernel::LeastScores, &with_variants),
