@@ -1,7 +1,8 @@
 //! The engine a caller holds: one type over GPU, CPU and reference.
 
 use crate::engines::cpu::{CpuEngine, CpuOptions, CpuRows};
-use crate::engines::execute::{Options, blank, execute};
+use crate::distributed::Several;
+use crate::engines::execute::{Alone, Asked, Options, Wrap, blank, execute};
 #[cfg(feature = "gpu")]
 use crate::engines::gpu::{GpuEngine, GpuOptions, adapters};
 use crate::engines::reference;
@@ -37,6 +38,7 @@ pub struct Engine {
 pub(crate) enum Kind {
     Cpu(CpuEngine),
     Reference,
+    Several(Several),
     #[cfg(feature = "gpu")]
     Gpu(GpuEngine),
 }
@@ -64,6 +66,29 @@ impl Engine {
     /// The reference engine: literal definitions in f64, slow, for verification.
     pub fn reference() -> Self {
         Self::from(Kind::Reference)
+    }
+
+    /// Several engines as one, each with a share of the columns: for a machine with several GPUs. Results are those of one such engine,
+    /// bit for bit, but for [`GeometricMedian`](crate::rules::GeometricMedian) with `method=direct` on GPUs, whose rounds differ in their
+    /// last bits; where engines are of different kinds, each column is that of its engine.
+    ///
+    /// Each engine works on a thread of its own, and a call waits for all of them. Loaded matrices and momentums are shared out as well.
+    ///
+    /// ```
+    /// use resam::{CpuOptions, Engine, Rows, rules::Krum};
+    /// let one = Engine::cpu_with(CpuOptions { threads: Some(1) })?;
+    /// let two = Engine::several(vec![one.clone(), Engine::cpu_with(CpuOptions { threads: Some(1) })?])?;
+    /// let values: Vec<f32> = (0..5 * 10_000).map(|k| (k as f32).sin()).collect();
+    /// let rows = Rows::from_slice(&values, 5, 10_000)?;
+    /// let [a, b] = [one, two].map(|engine| engine.aggregate_blocking(&Krum::default(), &rows, 1));
+    /// assert_eq!(a?.values, b?.values);
+    /// # Ok::<(), resam::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for no engine, the reference engine, or several engines within one.
+    pub fn several(engines: Vec<Self>) -> Result<Self> {
+        Ok(Self::from(Kind::Several(Several::new(engines)?)))
     }
 
     /// The GPU engine. Without a name it takes the best real GPU and never a software adapter.
@@ -142,6 +167,7 @@ impl Engine {
         match &self.kind {
             Kind::Cpu(cpu) => cpu.name(),
             Kind::Reference => "reference".into(),
+            Kind::Several(several) => several.name(),
             #[cfg(feature = "gpu")]
             Kind::Gpu(gpu) => gpu.name(),
         }
@@ -154,6 +180,7 @@ impl Engine {
     pub async fn load(&self, rows: &Rows<'_>) -> Result<Matrix> {
         match &self.kind {
             Kind::Cpu(_) | Kind::Reference => Ok(Matrix::host(rows)),
+            Kind::Several(several) => several.load(rows),
             #[cfg(feature = "gpu")]
             Kind::Gpu(gpu) => Ok(Matrix { store: Store::Gpu(gpu.load(rows).await?) }),
         }
@@ -227,28 +254,45 @@ impl Engine {
         absent: &[usize],
         out: &mut [f32],
     ) -> Result<Report> {
+        let asked = Asked { rule, f, absent };
+        match (&self.kind, input) {
+            (Kind::Several(several), input) => several.run(self, input, asked, out),
+            (Kind::Reference, Input::Rows(rows)) => self.refer(rows, asked, out),
+            (Kind::Reference, Input::Matrix(Matrix { store: Store::Host { rows, d, dtype } })) => {
+                self.refer(&Rows::of_words(rows, *d, *dtype), asked, out)
+            }
+            _ => self.run_wrapped(Alone, input, asked, out).await,
+        }
+    }
+
+    /// One aggregate by passes that are wrapped first, on one device.
+    pub(crate) async fn run_wrapped<W: Wrap>(
+        &self,
+        wrap: W,
+        input: Input<'_>,
+        asked: Asked<'_>,
+        out: &mut [f32],
+    ) -> Result<Report> {
+        let (options, name) = (&self.options, self.name());
         match (&self.kind, input) {
             #[cfg(feature = "gpu")]
             (Kind::Gpu(gpu), Input::Rows(rows)) => {
-                execute(&mut gpu.stream(rows, self.options.device_time)?, rule, f, &self.options, absent, self.name(), out).await
+                execute(&mut wrap.wrap(gpu.stream(rows, options.device_time)?), asked, options, name, out).await
             }
             #[cfg(feature = "gpu")]
             (Kind::Gpu(gpu), Input::Matrix(Matrix { store: Store::Gpu(resident) })) if gpu.holds(resident) => {
-                execute(&mut gpu.resident(resident, self.options.device_time)?, rule, f, &self.options, absent, self.name(), out)
-                    .await
+                execute(&mut wrap.wrap(gpu.resident(resident, options.device_time)?), asked, options, name, out).await
             }
             (Kind::Cpu(cpu), Input::Rows(rows)) => {
-                execute(&mut CpuRows::new(cpu, rows), rule, f, &self.options, absent, self.name(), out).await
+                execute(&mut wrap.wrap(CpuRows::new(cpu, rows)), asked, options, name, out).await
             }
             (Kind::Cpu(cpu), Input::Matrix(Matrix { store: Store::Host { rows, d, dtype } })) => {
                 let rows = Rows::of_words(rows, *d, *dtype);
-                execute(&mut CpuRows::new(cpu, &rows), rule, f, &self.options, absent, self.name(), out).await
+                execute(&mut wrap.wrap(CpuRows::new(cpu, &rows)), asked, options, name, out).await
             }
-            (Kind::Reference, Input::Rows(rows)) => self.refer(rule, rows, f, absent, out),
-            (Kind::Reference, Input::Matrix(Matrix { store: Store::Host { rows, d, dtype } })) => {
-                self.refer(rule, &Rows::of_words(rows, *d, *dtype), f, absent, out)
+            (Kind::Reference | Kind::Several(_), _) => {
+                Err(Error::Device { device: name, reason: "a shard is for one CPU or GPU engine".into() })
             }
-            #[cfg(feature = "gpu")]
             (_, Input::Matrix(_)) => Err(self.elsewhere()),
         }
     }
@@ -277,7 +321,7 @@ impl Engine {
             #[cfg(feature = "gpu")]
             (Kind::Gpu(gpu), Store::Gpu(resident)) if gpu.holds(resident) && GpuEngine::can_step(stat, present.len()) => {
                 let mut passes = gpu.stepping(resident, gradients, beta, self.options.device_time)?;
-                execute(&mut passes, rule, f, &self.options, absent, self.name(), out).await.map(Some)
+                execute(&mut passes, Asked { rule, f, absent }, &self.options, self.name(), out).await.map(Some)
             }
             _ => Ok(None),
         }
@@ -313,6 +357,9 @@ impl Engine {
     /// # Errors
     /// As [`Engine::aggregate`]; [`Error::Device`] when the cache cannot be written.
     pub async fn prepare(&self, rule: &dyn Rule, n: usize, f: usize) -> Result<()> {
+        if let Kind::Several(several) = &self.kind {
+            return several.engines(&self.options).iter().try_for_each(|engine| engine.prepare_blocking(rule, n, f));
+        }
         // More columns than are sampled: fewer are not measured by the device.
         let d = self.options.sample.saturating_add(64);
         let mut random = fastrand::Rng::with_seed(0);
@@ -334,12 +381,11 @@ impl Engine {
         pollster::block_on(self.prepare(rule, n, f))
     }
 
-    #[cfg(feature = "gpu")]
-    fn elsewhere(&self) -> Error {
+    pub(crate) fn elsewhere(&self) -> Error {
         Error::Device { device: self.name(), reason: "the matrix was loaded by another engine".into() }
     }
 
-    fn refer(&self, rule: &dyn Rule, rows: &Rows, f: usize, absent: &[usize], out: &mut [f32]) -> Result<Report> {
+    fn refer(&self, rows: &Rows, Asked { rule, f, absent }: Asked<'_>, out: &mut [f32]) -> Result<Report> {
         if out.len() != rows.d() {
             return Err(Error::OutputLength { got: out.len(), expected: rows.d() });
         }

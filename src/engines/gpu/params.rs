@@ -20,6 +20,11 @@ impl RowEntry {
     pub(crate) fn scaled(rows: &[usize], scales: &[f32]) -> Vec<Self> {
         rows.iter().zip(scales).map(|(&i, &scale)| Self { index: i as u32, scale, weight: 0.0, weight_low: 0.0 }).collect()
     }
+
+    /// With two scales: the second one stands where other kernels have a weight.
+    pub(crate) fn scaled_twice(rows: &[usize], scales: &[f32], second: &[f32]) -> Vec<Self> {
+        Self::scaled(rows, scales).into_iter().zip(second).map(|(entry, &weight)| Self { weight, ..entry }).collect()
+    }
 }
 
 /// `Params` of `matrix.wgsl`.
