@@ -1,7 +1,7 @@
 //! The engine a caller holds: one type over GPU, CPU and reference.
 
-use crate::engines::cpu::{CpuEngine, CpuOptions, CpuRows};
 use crate::distributed::Several;
+use crate::engines::cpu::{CpuEngine, CpuOptions, CpuRows};
 use crate::engines::execute::{Alone, Asked, Options, Wrap, blank, execute};
 #[cfg(feature = "gpu")]
 use crate::engines::gpu::{GpuEngine, GpuOptions, adapters};

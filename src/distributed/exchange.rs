@@ -24,7 +24,12 @@ impl Held {
 
 /// This rank's columns of the other ranks' rows, in words: rank by rank, none of its own. Each rank sends what others need of its rows
 /// once, from where they lie, and keeps what it gets.
-pub(crate) fn columns_of_others(link: &mut Link<'_>, shards: Shards, held: &Held, mine: &[Values<'_>]) -> Result<Vec<Vec<Vec<u32>>>> {
+pub(crate) fn columns_of_others(
+    link: &mut Link<'_>,
+    shards: Shards,
+    held: &Held,
+    mine: &[Values<'_>],
+) -> Result<Vec<Vec<Vec<u32>>>> {
     let (rank, columns) = (link.rank(), shards.range(link.rank()));
     let bytes = columns.len() * held.dtype.size();
     let room = |(from, workers): (usize, &usize)| {

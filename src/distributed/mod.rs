@@ -22,8 +22,8 @@ mod shards;
 mod threads;
 mod transport;
 
-pub use shards::Shards;
 pub(crate) use several::Several;
+pub use shards::Shards;
 pub use threads::Threads;
 pub use transport::Transport;
 
@@ -79,6 +79,11 @@ impl<T: Transport> Distributed<T> {
     /// The transport.
     pub fn transport(&self) -> &T {
         &self.transport
+    }
+
+    /// The transport, for a rank that is to end or to work with another engine.
+    pub fn into_transport(self) -> T {
+        self.transport
     }
 
     /// Which columns of d are whose.

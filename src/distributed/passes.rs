@@ -80,7 +80,8 @@ impl<P: Passes> Passes for Sharded<'_, '_, P> {
 
     async fn sample(&mut self, rows: &[usize], columns: &[usize]) -> Result<Vec<f32>> {
         let ranges: Vec<_> = self.shard.shards.ranges().collect();
-        let places: Vec<_> = ranges.iter().map(|r| columns.partition_point(|&k| k < r.start)..columns.partition_point(|&k| k < r.end)).collect();
+        let places: Vec<_> =
+            ranges.iter().map(|r| columns.partition_point(|&k| k < r.start)..columns.partition_point(|&k| k < r.end)).collect();
         let rank = self.shard.link.rank();
         let own: Vec<usize> = columns[places[rank].clone()].iter().map(|k| k - ranges[rank].start).collect();
         let found = self.own.sample(rows, &own).await;

@@ -69,9 +69,7 @@ impl Several {
                 rows = self.share(all).into_iter().map(|(_, rows)| rows).collect();
                 rows.iter().map(Input::from).collect()
             }
-            Input::Matrix(Matrix { store: Store::Shards(parts) }) if self.hold(parts) => {
-                parts.iter().map(Input::from).collect()
-            }
+            Input::Matrix(Matrix { store: Store::Shards(parts) }) if self.hold(parts) => parts.iter().map(Input::from).collect(),
             Input::Matrix(_) => return Err(whole.elsewhere()),
         };
         let shards = self.shards(d);

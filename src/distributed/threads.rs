@@ -41,7 +41,11 @@ impl Threads {
     }
 
     /// What each rank has for this one, in order, once `outgoing` is under way.
-    fn exchange<'a>(&self, outgoing: impl Iterator<Item = &'a [u8]>, mut take: impl FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
+    fn exchange<'a>(
+        &self,
+        outgoing: impl Iterator<Item = &'a [u8]>,
+        mut take: impl FnMut(usize, &[u8]) -> Result<()>,
+    ) -> Result<()> {
         let gone = |rank: usize| Error::Transport(format!("rank {rank} is gone"));
         for (rank, (to, bytes)) in self.to.iter().zip(outgoing).enumerate() {
             to.send(bytes.to_vec()).map_err(|_| gone(rank))?;

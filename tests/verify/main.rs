@@ -13,6 +13,7 @@ mod literal;
 mod agree;
 mod architecture;
 mod determinism;
+mod distributed;
 mod exact;
 mod faults;
 mod geometry;
