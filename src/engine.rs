@@ -109,8 +109,9 @@ impl Engine {
         pollster::block_on(Self::gpu(options))
     }
 
-    /// An engine by name: `auto` (the best real GPU, else the CPU), `cpu`, `reference`, `gpu` (a real GPU or an error), or a
-    /// part of an adapter's name or driver without regard to case; `lavapipe` is an alias of llvmpipe.
+    /// An engine by name: `auto` (the best real GPU, else the CPU), `cpu`, `reference`, `gpu` (a real GPU or an error), `gpus` (all real
+    /// GPUs [as one](Engine::several)), or a part of an adapter's name or driver without regard to case; `lavapipe` is an alias of
+    /// llvmpipe, and `NAME#1` the second adapter of that name.
     ///
     /// # Errors
     /// [`Error::NoDevice`] with what there is, [`Error::Device`] when the driver refuses.
@@ -138,6 +139,11 @@ impl Engine {
             "reference" => Ok(Self::reference()),
             "auto" if !adapters().await.iter().any(|a| a.real) => Ok(Self::cpu()),
             "auto" | "gpu" => gpu(None).await,
+            "gpus" => {
+                let real = adapters().await.iter().filter(|a| a.real).count();
+                let all = stream::iter(0..real.max(1)).then(|k| gpu(Some(format!("gpu#{k}")))).collect::<Vec<_>>().await;
+                Self::several(all.into_iter().collect::<Result<_>>()?)
+            }
             _ => gpu(Some(name.into())).await,
         }
     }

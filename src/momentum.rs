@@ -120,9 +120,7 @@ impl DistributedMomentum {
     pub async fn step_and_aggregate(&mut self, rule: &dyn Rule, gradients: &Rows<'_>, f: usize) -> Result<Aggregate> {
         rule.check(self.n(), f)?;
         let absent = self.absent(gradients)?;
-        if absent.len() > f && rule.non_finite() != NonFinite::Propagate {
-            return Err(Error::NonFinite { rule: rule.name().into(), rows: absent, f });
-        }
+        self.tolerates(rule, &absent, f)?;
         let mut values = vec![0.0; self.d()];
         let step = (gradients, self.beta);
         if let Some(report) = self.engine.step_and_run(rule, &mut self.matrix, step, f, &absent, &mut values).await? {
@@ -175,6 +173,14 @@ impl DistributedMomentum {
         Ok(Snapshot { n: self.n(), d: self.d(), beta: self.beta, steps: self.steps, momentums: self.matrix.read().await? })
     }
 
+    /// Are no more workers absent than the rule is to bear?
+    pub(crate) fn tolerates(&self, rule: &dyn Rule, absent: &[usize], f: usize) -> Result<()> {
+        if absent.len() > f && rule.non_finite() != NonFinite::Propagate {
+            return Err(Error::NonFinite { rule: rule.name().into(), rows: absent.to_vec(), f });
+        }
+        Ok(())
+    }
+
     fn known(&self, worker: usize) -> Result<()> {
         if worker < self.n() {
             return Ok(());
@@ -183,7 +189,7 @@ impl DistributedMomentum {
     }
 
     /// Workers whose gradient is not finite.
-    fn absent(&self, gradients: &Rows) -> Result<Vec<usize>> {
+    pub(crate) fn absent(&self, gradients: &Rows) -> Result<Vec<usize>> {
         let (n, d) = (self.n(), self.d());
         if (gradients.n(), gradients.d()) != (n, d) {
             let got = format!("{} x {}", gradients.n(), gradients.d());
@@ -192,7 +198,7 @@ impl DistributedMomentum {
         Ok((0..n).filter(|&i| !finite(gradients.values()[i])).collect())
     }
 
-    async fn update(&mut self, gradients: &Rows<'_>, absent: &[usize]) -> Result<()> {
+    pub(crate) async fn update(&mut self, gradients: &Rows<'_>, absent: &[usize]) -> Result<()> {
         let present: Vec<usize> = (0..self.n()).filter(|i| !absent.contains(i)).collect();
         match (&self.engine.kind, &mut self.matrix.store) {
             (Kind::Several(several), Store::Shards(parts)) => {

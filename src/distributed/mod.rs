@@ -32,6 +32,7 @@ use crate::engine::Engine;
 use crate::engines::execute::Asked;
 use crate::error::{Error, Result};
 use crate::matrix::Input;
+use crate::momentum::DistributedMomentum;
 use crate::report::Aggregate;
 use crate::rows::Rows;
 use crate::rules::{Cohort, Rule};
@@ -130,6 +131,42 @@ impl<T: Transport> Distributed<T> {
         link.agree(&("columns of workers", rule.spec(), f, (n, d), self.engine.options()), fits)?;
         let mut values = vec![0.0; width];
         let report = run::run(&mut link, shards, &self.engine, shard, Asked { rule, f, absent: &[] }, &mut values)?;
+        Ok(Aggregate { values, report })
+    }
+
+    /// Distributed momentum on ranks that hold columns: `momentum` and `gradients` are those of all n workers in this rank's columns. One
+    /// step, then the rule on the momentums, as [`DistributedMomentum::step_and_aggregate`] does it: a worker whose gradient is not finite in
+    /// any rank's columns is absent on all of them.
+    ///
+    /// # Errors
+    /// As [`Distributed::aggregate_shard_blocking`] and [`DistributedMomentum::step_and_aggregate`]. After an error of a device momentums of
+    /// some ranks may be a step ahead: go on from snapshots.
+    pub fn step_and_aggregate_shard_blocking(
+        &self,
+        momentum: &mut DistributedMomentum,
+        rule: &dyn Rule,
+        gradients: &Rows<'_>,
+        d: usize,
+        f: usize,
+    ) -> Result<Aggregate> {
+        let (shards, n, mut link) = (self.shards(d), momentum.n(), Link::new(&self.transport));
+        let width = shards.range(link.rank()).len();
+        let fits = if momentum.d() == width {
+            momentum.absent(gradients)
+        } else {
+            Err(Error::Shape { got: n * momentum.d(), n, d: width })
+        };
+        let asked = ("a step and columns of workers", rule.spec(), f, (n, d), momentum.beta(), self.engine.options());
+        let absent = link.agree(&asked, fits.and_then(|absent| rule.check(n, f).map(|()| absent)))?;
+        let mut flags: Vec<i64> = (0..n).map(|i| i64::from(absent.contains(&i))).collect();
+        link.sum(&mut flags)?;
+        let absent: Vec<usize> = (0..n).filter(|&i| flags[i] != 0).collect();
+        momentum.tolerates(rule, &absent, f)?;
+        let stepped = pollster::block_on(momentum.update(gradients, &absent));
+        link.agree(&"a step", stepped)?;
+        let mut values = vec![0.0; width];
+        let asked = Asked { rule, f, absent: &absent };
+        let report = run::run(&mut link, shards, &self.engine, momentum.matrix().into(), asked, &mut values)?;
         Ok(Aggregate { values, report })
     }
 

@@ -513,6 +513,56 @@ fn momentums_on_several_engines() {
     }
 }
 
+/// Ranks that hold columns step them, and agree on who is absent.
+#[test]
+fn momentums_on_columns() {
+    let (n, d) = (5, 13_000);
+    let steps: Vec<Case> = (0..4)
+        .map(|seed| {
+            let case = families::make("gauss", n, 1, d, seed);
+            // Absent by one value in the last rank's columns; then too many.
+            if seed == 1 {
+                spoilt(case, &[4], f32::NAN)
+            } else if seed == 2 {
+                spoilt(case, &[1, 2], f32::INFINITY)
+            } else {
+                case
+            }
+        })
+        .collect();
+    let rules = parsed(&["trimmed_mean", "krum", "nnm+median"]);
+    let mut alone = DistributedMomentum::new_blocking(&one_thread(), n, d, 0.9).expect("momentums");
+    let mut step = |(case, rule): (&Case, &Arc<dyn Rule>)| alone.step_and_aggregate_blocking(&**rule, &case.rows(), 1);
+    let want: Vec<_> = steps.iter().zip(rules.iter().cycle()).map(&mut step).collect();
+    assert!(want[1].as_ref().is_ok_and(|got| got.report.absent == [4]) && want[2].is_err());
+    let shards = Shards::new(d, 3);
+    let got = on_ranks(3, |rank| {
+        let columns = shards.range(rank.rank());
+        let rank = Distributed::new(one_thread(), rank);
+        let mut momentum = DistributedMomentum::new_blocking(rank.engine(), n, columns.len(), 0.9).expect("momentums");
+        let step = |(case, rule): (&Case, &Arc<dyn Rule>)| {
+            let shard: Vec<&[f32]> = (0..n).map(|i| &case.row(i)[columns.clone()]).collect();
+            rank.step_and_aggregate_shard_blocking(&mut momentum, &**rule, &Rows::from_rows(&shard)?, d, 1)
+        };
+        let results: Vec<_> = steps.iter().zip(rules.iter().cycle()).map(step).collect();
+        (results, momentum.snapshot_blocking().expect("a snapshot"))
+    });
+    let alone = alone.snapshot_blocking().expect("a snapshot");
+    for (rank, (results, snapshot)) in got.iter().enumerate() {
+        let columns = shards.range(rank);
+        for (step, (got, want)) in results.iter().zip(&want).enumerate() {
+            let part = |want: &Aggregate| Aggregate { values: want.values[columns.clone()].to_vec(), ..want.clone() };
+            same(got, &want.as_ref().map(part).map_err(Clone::clone)).unwrap_or_else(|e| panic!("rank {rank}, step {step}: {e}"));
+        }
+        for i in 0..n {
+            let width = columns.len();
+            let whole = &alone.momentums[i * d..(i + 1) * d][columns.clone()];
+            same_bits(&snapshot.momentums[i * width..(i + 1) * width], whole).expect("the same momentums");
+        }
+        assert_eq!(snapshot.steps, alone.steps);
+    }
+}
+
 /// A GPU and a CPU: each column of a coordinate-wise rule is that of its engine; other rules are near.
 #[cfg(feature = "gpu")]
 #[test]
@@ -521,9 +571,7 @@ fn engines_of_different_kinds() {
     let mixed = small_sample(Engine::several(vec![crate::device::gpu(), Engine::cpu()]).expect("engines"));
     let cut = Shards::new(case.d, 2).range(0).end;
     let (gpu, cpu) = (small_sample(crate::device::gpu()), small_sample(Engine::cpu()));
-    for rule in
-        rules_for(&case).into_iter().filter(|rule| ["median", "trimmed_mean", "phocas", "sign_majority"].contains(&rule.name()))
-    {
+    for rule in parsed(&["median", "trimmed_mean", "meamed", "phocas", "sign_majority"]) {
         let [got, gpu, cpu] = [&mixed, &gpu, &cpu].map(|engine| run(engine, &*rule, &case).expect("an aggregate").values);
         same_bits(&got, &[&gpu[..cut], &cpu[cut..]].concat()).unwrap_or_else(|e| panic!("{}: {e}", rule.spec()));
     }
@@ -531,5 +579,24 @@ fn engines_of_different_kinds() {
         let [got, cpu] = [&mixed, &cpu].map(|engine| run(engine, &*rule, &case).expect("an aggregate"));
         assert_eq!(got.report.kept, cpu.report.kept);
         assert!(got.values.iter().zip(&cpu.values).all(|(a, b)| (a - b).abs() < 1e-5), "{}", rule.spec());
+    }
+}
+
+/// Adapters of one name are told apart by number.
+#[cfg(feature = "gpu")]
+#[test]
+fn adapters_by_number() {
+    let name = crate::device::gpu().name();
+    let (adapter, _) = name.rsplit_once(" (").expect("a name and a backend");
+    assert_eq!(Engine::open_blocking(&format!("{adapter}#0")).expect("the same adapter").name(), name);
+    assert!(
+        matches!(Engine::open_blocking(&format!("{adapter}#99")), Err(Error::NoDevice { wanted, .. }) if wanted.contains("#99"))
+    );
+    assert!(matches!(Engine::open_blocking("gpu#99"), Err(Error::NoDevice { .. })));
+    assert!(matches!(Engine::open_blocking("#0"), Err(Error::NoDevice { .. })));
+    let adapters = futures::executor::block_on(resam::adapters());
+    match adapters.iter().filter(|adapter| adapter.real).count() {
+        0 => assert!(matches!(Engine::open_blocking("gpus"), Err(Error::NoDevice { .. }))),
+        real => assert_eq!(Engine::open_blocking("gpus").expect("GPUs").name().matches(" and ").count(), real - 1),
     }
 }
