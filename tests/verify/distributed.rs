@@ -594,7 +594,7 @@ fn adapters_by_number() {
     );
     assert!(matches!(Engine::open_blocking("gpu#99"), Err(Error::NoDevice { .. })));
     assert!(matches!(Engine::open_blocking("#0"), Err(Error::NoDevice { .. })));
-    let adapters = futures::executor::block_on(resam::adapters());
+    let adapters = pollster::block_on(resam::adapters());
     match adapters.iter().filter(|adapter| adapter.real).count() {
         0 => assert!(matches!(Engine::open_blocking("gpus"), Err(Error::NoDevice { .. }))),
         real => assert_eq!(Engine::open_blocking("gpus").expect("GPUs").name().matches(" and ").count(), real - 1),
