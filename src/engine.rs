@@ -72,7 +72,8 @@ impl Engine {
     /// bit for bit, but for [`GeometricMedian`](crate::rules::GeometricMedian) with `method=direct` on GPUs, whose rounds differ in their
     /// last bits; where engines are of different kinds, each column is that of its engine.
     ///
-    /// Each engine works on a thread of its own, and a call waits for all of them. Loaded matrices and momentums are shared out as well.
+    /// Each engine works on a thread of its own, and a call waits for all of them when its future is polled; on a thread of rayon's, CPU
+    /// engines need [pools of their own](CpuOptions::threads). Loaded matrices and momentums are shared out as well.
     ///
     /// ```
     /// use resam::{CpuOptions, Engine, Rows, rules::Krum};

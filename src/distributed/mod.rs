@@ -11,6 +11,11 @@
 //! **A rank is trusted.** Rules protect from what workers *send*; a rank that computes wrongly spoils its columns of the result. Ranks are
 //! machines of yours; workers that are not send their rows to ranks.
 
+/// Its examples are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/distributed.md")]
+struct Documented;
+
 mod exchange;
 mod link;
 #[cfg(feature = "mpi")]
