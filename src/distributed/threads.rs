@@ -68,7 +68,8 @@ impl Transport for Threads {
         values.fill(0);
         self.exchange(self.to.iter().map(|_| bytemuck::cast_slice(&mine)), |rank, bytes| {
             of_length(rank, bytes, size_of_val(values))?;
-            let theirs = bytemuck::pod_collect_to_vec::<u8, i64>(bytes);
+            let mut theirs = vec![0i64; values.len()];
+            bytemuck::cast_slice_mut(&mut theirs).copy_from_slice(bytes);
             values.iter_mut().zip(theirs).for_each(|(sum, value)| *sum = sum.wrapping_add(value));
             Ok(())
         })

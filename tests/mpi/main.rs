@@ -32,8 +32,10 @@ fn main() {
     mpi::run(what.1).expect("MPI");
 }
 
+type Work = fn(Mpi) -> Outcome;
+
 /// What ranks do.
-const RANKS: [(&str, fn(Mpi) -> Outcome); 5] = [
+const RANKS: [(&str, Work); 5] = [
     ("as-one-process", as_one_process),
     ("another-length", another_length),
     ("for-ever", for_ever),

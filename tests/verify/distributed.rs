@@ -122,6 +122,9 @@ fn any_number_of_ranks() {
     failures.settle();
 }
 
+/// From rows in memory and from a loaded matrix.
+type Both = (Result<Aggregate>, Result<Aggregate>);
+
 /// Ranks that hold columns, in memory or loaded, on every engine.
 #[test]
 fn columns_on_any_engine() {
@@ -144,7 +147,7 @@ fn columns_on_any_engine() {
             rules.iter().map(both).collect::<Vec<_>>()
         });
         for (at, rule) in rules.iter().enumerate() {
-            let whole = |pick: fn(&(Result<Aggregate>, Result<Aggregate>)) -> &Result<Aggregate>| -> Result<Aggregate> {
+            let whole = |pick: fn(&Both) -> &Result<Aggregate>| -> Result<Aggregate> {
                 let parts = parts.iter().map(|part| pick(&part[at]).clone()).collect::<Result<Vec<_>>>()?;
                 Ok(Aggregate { values: parts.iter().flat_map(|part| part.values.clone()).collect(), ..parts[0].clone() })
             };
