@@ -41,6 +41,11 @@ impl Dtype {
         }
     }
 
+    /// The first so many values that stand in these [words](Values::words).
+    pub(crate) fn of_words(self, words: &[u32], values: usize) -> Values<'_> {
+        self.values(&bytemuck::cast_slice(words)[..values * self.size()])
+    }
+
     /// The values that stand in these bytes.
     pub(crate) fn values(self, bytes: &[u8]) -> Values<'_> {
         match self {

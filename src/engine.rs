@@ -1,9 +1,10 @@
 //! The engine a caller holds: one type over GPU, CPU and reference.
 
+use crate::distributed::Several;
 #[cfg(feature = "gpu")]
 use crate::dtype::Dtype;
 use crate::engines::cpu::{CpuEngine, CpuOptions, CpuRows};
-use crate::engines::execute::{Options, blank, execute};
+use crate::engines::execute::{Alone, Asked, Options, Wrap, blank, execute};
 #[cfg(feature = "gpu")]
 use crate::engines::gpu::{DeviceRule, DeviceVector, GpuEngine, GpuOptions, Sink, adapters};
 use crate::engines::reference;
@@ -39,6 +40,7 @@ pub struct Engine {
 pub(crate) enum Kind {
     Cpu(CpuEngine),
     Reference,
+    Several(Several),
     #[cfg(feature = "gpu")]
     Gpu(GpuEngine),
 }
@@ -66,6 +68,30 @@ impl Engine {
     /// The reference engine: literal definitions in f64, slow, for verification.
     pub fn reference() -> Self {
         Self::from(Kind::Reference)
+    }
+
+    /// Several engines as one, each with a share of the columns: for a machine with several GPUs. Results are those of one such engine,
+    /// bit for bit, but for [`GeometricMedian`](crate::rules::GeometricMedian) with `method=direct` on GPUs, whose rounds differ in their
+    /// last bits; where engines are of different kinds, each column is that of its engine.
+    ///
+    /// Each engine works on a thread of its own, and a call waits for all of them when its future is polled; on a thread of rayon's, CPU
+    /// engines need [pools of their own](CpuOptions::threads). Loaded matrices and momentums are shared out as well.
+    ///
+    /// ```
+    /// use resam::{CpuOptions, Engine, Rows, rules::Krum};
+    /// let one = Engine::cpu_with(CpuOptions { threads: Some(1) })?;
+    /// let two = Engine::several(vec![one.clone(), Engine::cpu_with(CpuOptions { threads: Some(1) })?])?;
+    /// let values: Vec<f32> = (0..5 * 10_000).map(|k| (k as f32).sin()).collect();
+    /// let rows = Rows::from_slice(&values, 5, 10_000)?;
+    /// let [a, b] = [one, two].map(|engine| engine.aggregate_blocking(&Krum::default(), &rows, 1));
+    /// assert_eq!(a?.values, b?.values);
+    /// # Ok::<(), resam::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for no engine, the reference engine, or several engines within one.
+    pub fn several(engines: Vec<Self>) -> Result<Self> {
+        Ok(Self::from(Kind::Several(Several::new(engines)?)))
     }
 
     /// The GPU engine. Without a name it takes the best real GPU and never a software adapter.
@@ -106,8 +132,9 @@ impl Engine {
         }
     }
 
-    /// An engine by name: `auto` (the best real GPU, else the CPU), `cpu`, `reference`, `gpu` (a real GPU or an error), or a
-    /// part of an adapter's name or driver without regard to case; `lavapipe` is an alias of llvmpipe.
+    /// An engine by name: `auto` (the best real GPU, else the CPU), `cpu`, `reference`, `gpu` (a real GPU or an error), `gpus` (all real
+    /// GPUs [as one](Engine::several)), or a part of an adapter's name or driver without regard to case; `lavapipe` is an alias of
+    /// llvmpipe, and `NAME#1` the second adapter of that name.
     ///
     /// # Errors
     /// [`Error::NoDevice`] with what there is, [`Error::Device`] when the driver refuses.
@@ -135,6 +162,11 @@ impl Engine {
             "reference" => Ok(Self::reference()),
             "auto" if !adapters().await.iter().any(|a| a.real) => Ok(Self::cpu()),
             "auto" | "gpu" => gpu(None).await,
+            "gpus" => {
+                let real = adapters().await.iter().filter(|a| a.real).count();
+                let all = stream::iter(0..real.max(1)).then(|k| gpu(Some(format!("gpu#{k}")))).collect::<Vec<_>>().await;
+                Self::several(all.into_iter().collect::<Result<_>>()?)
+            }
             _ => gpu(Some(name.into())).await,
         }
     }
@@ -164,6 +196,7 @@ impl Engine {
         match &self.kind {
             Kind::Cpu(cpu) => cpu.name(),
             Kind::Reference => "reference".into(),
+            Kind::Several(several) => several.name(),
             #[cfg(feature = "gpu")]
             Kind::Gpu(gpu) => gpu.name(),
         }
@@ -176,6 +209,7 @@ impl Engine {
     pub async fn load(&self, rows: &Rows<'_>) -> Result<Matrix> {
         match &self.kind {
             Kind::Cpu(_) | Kind::Reference => Ok(Matrix::host(rows)),
+            Kind::Several(several) => several.load(rows),
             #[cfg(feature = "gpu")]
             Kind::Gpu(gpu) => Ok(Matrix { store: Store::Gpu(gpu.load(rows).await?) }),
         }
@@ -264,7 +298,7 @@ impl Engine {
             _ => None,
         };
         let out = gpu.sink(out, input.d(), rows)?;
-        self.run_on(gpu, rule, input, f, &[], out).await
+        self.run_on(gpu, Alone, input, Asked { rule, f, absent: &[] }, out).await
     }
 
     /// [`Engine::aggregate_to`], waiting for it.
@@ -305,44 +339,63 @@ impl Engine {
         absent: &[usize],
         out: &mut [f32],
     ) -> Result<Report> {
+        let asked = Asked { rule, f, absent };
+        match (&self.kind, input) {
+            (Kind::Several(several), input) => several.run(self, input, asked, out),
+            (Kind::Reference, Input::Rows(rows)) => self.refer(rows, asked, out),
+            (Kind::Reference, Input::Matrix(Matrix { store: Store::Host { rows, d, dtype } })) => {
+                self.refer(&Rows::of_words(rows, *d, *dtype), asked, out)
+            }
+            _ => self.run_wrapped(Alone, input, asked, out).await,
+        }
+    }
+
+    /// One aggregate by passes that are wrapped first, on one device.
+    pub(crate) async fn run_wrapped<W: Wrap>(
+        &self,
+        wrap: W,
+        input: Input<'_>,
+        asked: Asked<'_>,
+        out: &mut [f32],
+    ) -> Result<Report> {
+        let (options, name) = (&self.options, self.name());
         match (&self.kind, input) {
             #[cfg(feature = "gpu")]
-            (Kind::Gpu(gpu), input) => self.run_on(gpu, rule, input, f, absent, Sink::Host(out)).await,
+            (Kind::Gpu(gpu), input) => self.run_on(gpu, wrap, input, asked, Sink::Host(out)).await,
             (Kind::Cpu(cpu), Input::Rows(rows)) => {
-                execute(&mut CpuRows::new(cpu, rows), rule, f, &self.options, absent, self.name(), out).await
+                execute(&mut wrap.wrap(CpuRows::new(cpu, rows)), asked, options, name, out).await
             }
             (Kind::Cpu(cpu), Input::Matrix(Matrix { store: Store::Host { rows, d, dtype } })) => {
                 let rows = Rows::of_words(rows, *d, *dtype);
-                execute(&mut CpuRows::new(cpu, &rows), rule, f, &self.options, absent, self.name(), out).await
+                execute(&mut wrap.wrap(CpuRows::new(cpu, &rows)), asked, options, name, out).await
             }
-            (Kind::Reference, Input::Rows(rows)) => self.refer(rule, rows, f, absent, out),
-            (Kind::Reference, Input::Matrix(Matrix { store: Store::Host { rows, d, dtype } })) => {
-                self.refer(rule, &Rows::of_words(rows, *d, *dtype), f, absent, out)
+            (Kind::Reference | Kind::Several(_), _) => {
+                Err(Error::Device { device: name, reason: "a shard is for one CPU or GPU engine".into() })
             }
             #[cfg(feature = "gpu")]
-            (_, Input::Matrix(_) | Input::Device(_)) => Err(self.elsewhere()),
+            (_, Input::Device(_)) => Err(self.elsewhere()),
+            (_, Input::Matrix(_)) => Err(self.elsewhere()),
         }
     }
 
     /// One aggregate on a GPU.
     #[cfg(feature = "gpu")]
-    async fn run_on<'a>(
+    async fn run_on<'a, W: Wrap>(
         &self,
         gpu: &GpuEngine,
-        rule: &dyn Rule,
+        wrap: W,
         input: Input<'a>,
-        f: usize,
-        absent: &[usize],
+        asked: Asked<'_>,
         mut out: Sink<'a>,
     ) -> Result<Report> {
         let timed = self.options.device_time;
-        let mut passes = match input {
+        let passes = match input {
             Input::Rows(rows) => gpu.stream(rows, timed)?,
             Input::Matrix(Matrix { store: Store::Gpu(resident) }) if gpu.holds(resident) => gpu.resident(resident, timed)?,
             Input::Device(rows) => gpu.foreign(rows, timed)?,
             Input::Matrix(_) => return Err(self.elsewhere()),
         };
-        execute(&mut passes, rule, f, &self.options, absent, self.name(), &mut out).await
+        execute(&mut wrap.wrap(passes), asked, &self.options, self.name(), &mut out).await
     }
 
     /// Steps momentums, M ← βM + (1−β)G, and aggregates them in one pass, where the rule orders columns of them and the engine can; `None`,
@@ -369,7 +422,7 @@ impl Engine {
             #[cfg(feature = "gpu")]
             (Kind::Gpu(gpu), Store::Gpu(resident)) if gpu.holds(resident) && GpuEngine::can_step(stat, present.len()) => {
                 let mut passes = gpu.stepping(resident, gradients, beta, self.options.device_time)?;
-                execute(&mut passes, rule, f, &self.options, absent, self.name(), &mut Sink::Host(out)).await.map(Some)
+                execute(&mut passes, Asked { rule, f, absent }, &self.options, self.name(), &mut Sink::Host(out)).await.map(Some)
             }
             _ => Ok(None),
         }
@@ -405,6 +458,9 @@ impl Engine {
     /// # Errors
     /// As [`Engine::aggregate`]; [`Error::Device`] when the cache cannot be written.
     pub async fn prepare(&self, rule: &dyn Rule, n: usize, f: usize) -> Result<()> {
+        if let Kind::Several(several) = &self.kind {
+            return several.engines(&self.options).iter().try_for_each(|engine| engine.prepare_blocking(rule, n, f));
+        }
         // More columns than are sampled: fewer are not measured by the device.
         let d = self.options.sample.saturating_add(64);
         let mut random = fastrand::Rng::with_seed(0);
@@ -426,12 +482,11 @@ impl Engine {
         pollster::block_on(self.prepare(rule, n, f))
     }
 
-    #[cfg(feature = "gpu")]
-    fn elsewhere(&self) -> Error {
+    pub(crate) fn elsewhere(&self) -> Error {
         Error::Device { device: self.name(), reason: "the rows are held by another engine or device".into() }
     }
 
-    fn refer(&self, rule: &dyn Rule, rows: &Rows, f: usize, absent: &[usize], out: &mut [f32]) -> Result<Report> {
+    fn refer(&self, rows: &Rows, Asked { rule, f, absent }: Asked<'_>, out: &mut [f32]) -> Result<Report> {
         if out.len() != rows.d() {
             return Err(Error::OutputLength { got: out.len(), expected: rows.d() });
         }

@@ -110,6 +110,17 @@ pub enum Error {
         /// What is there.
         available: String,
     },
+    /// One of several ranks could not go on, so none does: each of them gets this error.
+    #[error("rank {rank}: {reason}")]
+    Rank {
+        /// The first of the ranks that failed.
+        rank: usize,
+        /// What it said.
+        reason: String,
+    },
+    /// What carries data between ranks failed: a rank is gone, or the network is.
+    #[error("transport: {0}")]
+    Transport(String),
     /// A result is not the one of the literal definition in f64: the engine or its driver is broken.
     #[error("{rule} on {device}: coordinate {column} of n = {n}, f = {f} is {got:e}, by definition it is {expected:e}")]
     Disagrees {

@@ -7,6 +7,7 @@ pub mod attacks;
 pub mod bench;
 pub mod certify;
 mod chain;
+pub mod distributed;
 mod dtype;
 mod engine;
 mod engines;

@@ -19,6 +19,8 @@ pub(crate) enum Store {
     Host { rows: Vec<Vec<u32>>, d: usize, dtype: Dtype },
     #[cfg(feature = "gpu")]
     Gpu(crate::engines::gpu::Resident),
+    /// The columns of each of several engines.
+    Shards(Vec<Matrix>),
 }
 
 impl Matrix {
@@ -34,6 +36,7 @@ impl Matrix {
             Store::Host { rows, .. } => rows.len(),
             #[cfg(feature = "gpu")]
             Store::Gpu(resident) => resident.n(),
+            Store::Shards(parts) => parts[0].n(),
         }
     }
 
@@ -43,7 +46,33 @@ impl Matrix {
             Store::Host { d, .. } => *d,
             #[cfg(feature = "gpu")]
             Store::Gpu(resident) => resident.d(),
+            Store::Shards(parts) => parts.iter().map(Matrix::d).sum(),
         }
+    }
+
+    /// Sets a row to zero.
+    pub(crate) fn zero(&mut self, row: usize) -> Result<()> {
+        match &mut self.store {
+            Store::Host { rows, .. } => rows[row].fill(0),
+            #[cfg(feature = "gpu")]
+            Store::Gpu(resident) => resident.zero(row)?,
+            Store::Shards(parts) => parts.iter_mut().try_for_each(|part| part.zero(row))?,
+        }
+        Ok(())
+    }
+
+    /// New rows from old ones by index, each of which is used once at most; `None` is a row of zeros.
+    pub(crate) fn rearrange(&mut self, order: &[Option<usize>]) -> Result<()> {
+        match &mut self.store {
+            Store::Host { rows, .. } => {
+                let words = rows[0].len();
+                *rows = order.iter().map(|from| from.map_or_else(|| vec![0; words], |i| std::mem::take(&mut rows[i]))).collect();
+            }
+            #[cfg(feature = "gpu")]
+            Store::Gpu(resident) => resident.rearrange(order)?,
+            Store::Shards(parts) => parts.iter_mut().try_for_each(|part| part.rearrange(order))?,
+        }
+        Ok(())
     }
 
     /// A copy of the values as f32, row after row.
@@ -55,6 +84,11 @@ impl Matrix {
             Store::Host { rows, d, dtype } => Ok(Rows::of_words(rows, *d, *dtype).iter().collect::<Vec<_>>().concat()),
             #[cfg(feature = "gpu")]
             Store::Gpu(resident) => resident.read().await,
+            Store::Shards(parts) => {
+                let parts = parts.iter().map(|part| Ok((part.d(), part.read_blocking()?))).collect::<Result<Vec<_>>>()?;
+                let row = |i: usize| parts.iter().flat_map(move |(d, values)| &values[i * d..(i + 1) * d]);
+                Ok((0..self.n()).flat_map(row).copied().collect())
+            }
         }
     }
 
@@ -99,6 +133,15 @@ impl<'a> From<&'a Matrix> for Input<'a> {
 }
 
 impl Input<'_> {
+    pub(crate) fn n(&self) -> usize {
+        match self {
+            Input::Rows(rows) => rows.n(),
+            Input::Matrix(matrix) => matrix.n(),
+            #[cfg(feature = "gpu")]
+            Input::Device(rows) => rows.n(),
+        }
+    }
+
     pub(crate) fn d(&self) -> usize {
         match self {
             Input::Rows(rows) => rows.d(),

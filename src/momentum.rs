@@ -120,9 +120,7 @@ impl DistributedMomentum {
     pub async fn step_and_aggregate(&mut self, rule: &dyn Rule, gradients: &Rows<'_>, f: usize) -> Result<Aggregate> {
         rule.check(self.n(), f)?;
         let absent = self.absent(gradients)?;
-        if absent.len() > f && rule.non_finite() != NonFinite::Propagate {
-            return Err(Error::NonFinite { rule: rule.name().into(), rows: absent, f });
-        }
+        self.tolerates(rule, &absent, f)?;
         let mut values = vec![0.0; self.d()];
         let step = (gradients, self.beta);
         if let Some(report) = self.engine.step_and_run(rule, &mut self.matrix, step, f, &absent, &mut values).await? {
@@ -140,12 +138,7 @@ impl DistributedMomentum {
     /// [`Error::Momentum`] when there is no such worker.
     pub fn reset(&mut self, worker: usize) -> Result<()> {
         self.known(worker)?;
-        match &mut self.matrix.store {
-            Store::Host { rows, .. } => rows[worker].fill(0),
-            #[cfg(feature = "gpu")]
-            Store::Gpu(resident) => resident.zero(worker)?,
-        }
-        Ok(())
+        self.matrix.zero(worker)
     }
 
     /// Adds a worker with zero momentum after the others; returns its index.
@@ -154,14 +147,8 @@ impl DistributedMomentum {
     /// [`Error::Device`] when the device has no room.
     pub fn add_worker(&mut self) -> Result<usize> {
         let worker = self.n();
-        match &mut self.matrix.store {
-            Store::Host { rows, d, .. } => rows.push(vec![0; *d]),
-            #[cfg(feature = "gpu")]
-            Store::Gpu(resident) => {
-                let rows: Vec<Option<usize>> = (0..worker).map(Some).chain([None]).collect();
-                resident.rearrange(&rows)?;
-            }
-        }
+        let rows: Vec<Option<usize>> = (0..worker).map(Some).chain([None]).collect();
+        self.matrix.rearrange(&rows)?;
         Ok(worker)
     }
 
@@ -174,15 +161,8 @@ impl DistributedMomentum {
         if self.n() == 1 {
             return Err(Error::Momentum("the last worker cannot be removed".into()));
         }
-        match &mut self.matrix.store {
-            Store::Host { rows, .. } => drop(rows.remove(worker)),
-            #[cfg(feature = "gpu")]
-            Store::Gpu(resident) => {
-                let rows: Vec<Option<usize>> = (0..resident.n()).filter(|&i| i != worker).map(Some).collect();
-                resident.rearrange(&rows)?;
-            }
-        }
-        Ok(())
+        let rows: Vec<Option<usize>> = (0..self.n()).filter(|&i| i != worker).map(Some).collect();
+        self.matrix.rearrange(&rows)
     }
 
     /// A copy of the state; [`DistributedMomentum::resume`] goes on from it bit for bit.
@@ -193,6 +173,14 @@ impl DistributedMomentum {
         Ok(Snapshot { n: self.n(), d: self.d(), beta: self.beta, steps: self.steps, momentums: self.matrix.read().await? })
     }
 
+    /// Are no more workers absent than the rule is to bear?
+    pub(crate) fn tolerates(&self, rule: &dyn Rule, absent: &[usize], f: usize) -> Result<()> {
+        if absent.len() > f && rule.non_finite() != NonFinite::Propagate {
+            return Err(Error::NonFinite { rule: rule.name().into(), rows: absent.to_vec(), f });
+        }
+        Ok(())
+    }
+
     fn known(&self, worker: usize) -> Result<()> {
         if worker < self.n() {
             return Ok(());
@@ -201,7 +189,7 @@ impl DistributedMomentum {
     }
 
     /// Workers whose gradient is not finite.
-    fn absent(&self, gradients: &Rows) -> Result<Vec<usize>> {
+    pub(crate) fn absent(&self, gradients: &Rows) -> Result<Vec<usize>> {
         let (n, d) = (self.n(), self.d());
         if (gradients.n(), gradients.d()) != (n, d) {
             let got = format!("{} x {}", gradients.n(), gradients.d());
@@ -210,26 +198,40 @@ impl DistributedMomentum {
         Ok((0..n).filter(|&i| !finite(gradients.values()[i])).collect())
     }
 
-    async fn update(&mut self, gradients: &Rows<'_>, absent: &[usize]) -> Result<()> {
+    pub(crate) async fn update(&mut self, gradients: &Rows<'_>, absent: &[usize]) -> Result<()> {
         let present: Vec<usize> = (0..self.n()).filter(|i| !absent.contains(i)).collect();
-        match &mut self.matrix.store {
-            Store::Host { rows, .. } => {
-                for &i in &present {
-                    let momentum = bytemuck::cast_slice_mut(&mut rows[i]);
-                    match &self.engine.kind {
-                        Kind::Reference => reference::step(momentum, &gradients.row(i), self.beta),
-                        Kind::Cpu(cpu) => cpu.on_threads(|| step(momentum, gradients.values()[i], self.beta)),
-                        #[cfg(feature = "gpu")]
-                        Kind::Gpu(_) => unreachable!("a GPU engine keeps its momentums on the device"),
-                    }
+        match (&self.engine.kind, &mut self.matrix.store) {
+            (Kind::Several(several), Store::Shards(parts)) => {
+                for ((engine, gradients), part) in several.share(gradients).iter().zip(parts) {
+                    update(engine, part, gradients, &present, self.beta).await?;
                 }
             }
-            #[cfg(feature = "gpu")]
-            Store::Gpu(resident) => resident.momentum(gradients, &present, self.beta).await?,
+            _ => update(&self.engine, &mut self.matrix, gradients, &present, self.beta).await?,
         }
         self.steps += 1;
         Ok(())
     }
+}
+
+/// M ← βM + (1−β)G for the `present` rows, on one device.
+async fn update(engine: &Engine, momentums: &mut Matrix, gradients: &Rows<'_>, present: &[usize], beta: f32) -> Result<()> {
+    match (&engine.kind, &mut momentums.store) {
+        (Kind::Cpu(cpu), Store::Host { rows, .. }) => {
+            for &i in present {
+                let momentum = bytemuck::cast_slice_mut(&mut rows[i]);
+                cpu.on_threads(|| step(momentum, gradients.values()[i], beta));
+            }
+        }
+        (Kind::Reference, Store::Host { rows, .. }) => {
+            for &i in present {
+                reference::step(bytemuck::cast_slice_mut(&mut rows[i]), &gradients.row(i), beta);
+            }
+        }
+        #[cfg(feature = "gpu")]
+        (Kind::Gpu(_), Store::Gpu(resident)) => resident.momentum(gradients, present, beta).await?,
+        _ => return Err(engine.elsewhere()),
+    }
+    Ok(())
 }
 
 /// Blocking twins of the asynchronous calls.

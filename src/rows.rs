@@ -3,6 +3,7 @@
 use crate::dtype::{Dtype, Element, Values};
 use crate::error::{Error, Result};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// n rows (workers) of d coordinates each, borrowed from the caller: of f32, [`f16`](crate::f16) or [`bf16`](crate::bf16). Halves are read,
 /// uploaded and kept on a device as they are, in half the bytes, and widened to f32 where they are loaded: results are those of the same
@@ -59,8 +60,7 @@ impl<'a> Rows<'a> {
 
     /// Rows of d coordinates that are known to stand in these [words](Values::words).
     pub(crate) fn of_words(rows: &'a [Vec<u32>], d: usize, dtype: Dtype) -> Self {
-        let row = |words: &'a Vec<u32>| dtype.values(&bytemuck::cast_slice(words)[..d * dtype.size()]);
-        Self { rows: rows.iter().map(row).collect(), d }
+        Self { rows: rows.iter().map(|words| dtype.of_words(words, d)).collect(), d }
     }
 
     fn collect<T: Element>(rows: impl Iterator<Item = &'a [T]>) -> Result<Self> {
@@ -70,6 +70,17 @@ impl<'a> Rows<'a> {
             Some(row) => Err(Error::Ragged { row, got: rows[row].len(), expected: d }),
             None => Ok(Self { rows, d }),
         }
+    }
+
+    /// Rows of d coordinates, all of one type.
+    pub(crate) fn of_values(rows: Vec<Values<'a>>, d: usize) -> Self {
+        debug_assert!(rows.iter().all(|row| row.len() == d && row.dtype() == rows[0].dtype()));
+        Self { rows, d }
+    }
+
+    /// Some columns of these rows.
+    pub(crate) fn columns(&self, columns: Range<usize>) -> Self {
+        Self { rows: self.rows.iter().map(|row| row.slice(columns.clone())).collect(), d: columns.len() }
     }
 
     /// These rows, and the first one again until there are n.

@@ -268,13 +268,14 @@ impl<'a> Bench<'a> {
     /// [`Work::Copy`] and [`Work::Momentum`].
     ///
     /// # Errors
-    /// [`Error::Parameter`] for the reference engine, which is slow on purpose, and for a matrix without columns.
+    /// [`Error::Parameter`] for the reference engine, which is slow on purpose, for several engines in one, and for a matrix without columns.
     pub fn new(engine: &Engine, rows: &'a Rows<'a>, f: usize) -> Result<Self> {
         if rows.d() == 0 {
             return Err(Error::parameter("bench", "d", 0, "at least 1"));
         }
         let timed = match &engine.kind {
             Kind::Reference => return Err(Error::parameter("bench", "device", "reference", "one that is made to be fast")),
+            Kind::Several(_) => return Err(Error::parameter("bench", "device", engine.name(), "a single engine")),
             Kind::Cpu(_) => None,
             #[cfg(feature = "gpu")]
             Kind::Gpu(gpu) => {
@@ -434,7 +435,7 @@ impl<'a> Bench<'a> {
             (Kind::Gpu(gpu), _) => {
                 pass(&mut gpu.stream(self.rows, engine.options().device_time)?, work, f, &mut Sink::Host(out), room).await
             }
-            (Kind::Reference, _) => Ok(None),
+            (Kind::Reference | Kind::Several(_), _) => Ok(None),
         }
     }
 }

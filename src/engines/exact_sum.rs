@@ -7,6 +7,9 @@
 /// an i64, so 2³¹ terms fit before a carry is needed.
 const DIGITS: usize = 9;
 
+/// Integers that hold a sum: its digits, and whether a term was not finite.
+pub(crate) const WORDS: usize = DIGITS + 1;
+
 /// An exact running sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ExactSum {
@@ -37,6 +40,19 @@ impl ExactSum {
     pub(crate) fn merge(&mut self, other: &Self) {
         self.digits.iter_mut().zip(&other.digits).for_each(|(a, b)| *a += b);
         self.non_finite |= other.non_finite;
+    }
+
+    /// The sum as integers: those of a sum of all terms are the sums of those of its parts, as long as there are no more than 2³¹ terms.
+    pub(crate) fn words(&self) -> [i64; WORDS] {
+        let mut words = [0; WORDS];
+        words[..DIGITS].copy_from_slice(&self.digits);
+        words[DIGITS] = i64::from(self.non_finite);
+        words
+    }
+
+    /// The sum that these [`words`](Self::words), or sums of such, stand for.
+    pub(crate) fn of_words(words: &[i64; WORDS]) -> Self {
+        Self { digits: std::array::from_fn(|k| words[k]), non_finite: words[DIGITS] != 0 }
     }
 
     /// The sum as f64, correct to a relative 2⁻⁵² of itself.
@@ -102,7 +118,9 @@ mod tests {
         let (mut a, mut b) = (ExactSum::default(), ExactSum::default());
         terms[..777].iter().for_each(|t| a.add(*t));
         terms[777..].iter().for_each(|t| b.add(*t));
+        let (x, y) = (a.words(), b.words());
         b.merge(&a);
+        assert_eq!(b, ExactSum::of_words(&std::array::from_fn(|k| x[k] + y[k])));
         assert_eq!(forward.value().to_bits(), b.value().to_bits());
         let plain: f64 = terms.iter().map(|t| f64::from(*t)).sum();
         approx::assert_relative_eq!(forward.value(), plain, max_relative = 1e-9);

@@ -33,21 +33,44 @@ impl Default for Options {
     }
 }
 
-/// Executes a rule on the rows that an engine holds; `absent` rows take no part and count against f.
+/// What a call asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) rule: &'a dyn Rule,
+    pub(crate) f: usize,
+    /// Rows that take no part and count against f.
+    pub(crate) absent: &'a [usize],
+}
+
+/// What becomes of an engine's passes before they are made.
+pub(crate) trait Wrap {
+    type Of<P: Passes>: Passes<Out = P::Out>;
+    fn wrap<P: Passes>(self, passes: P) -> Self::Of<P>;
+}
+
+/// Nothing: the engine sees all columns.
+pub(crate) struct Alone;
+
+impl Wrap for Alone {
+    type Of<P: Passes> = P;
+    fn wrap<P: Passes>(self, passes: P) -> P {
+        passes
+    }
+}
+
+/// Executes a rule on the rows that an engine holds.
 ///
 /// After an error found in the data `out` holds NaN; after one found before the data is read it is untouched.
 pub(crate) async fn execute<P: Passes>(
     passes: &mut P,
-    rule: &dyn Rule,
-    f: usize,
+    Asked { rule, f, absent }: Asked<'_>,
     options: &Options,
-    absent: &[usize],
     device: String,
     out: &mut P::Out,
 ) -> Result<Report> {
     let (n, d) = (passes.n(), passes.d());
-    if out.len() != d {
-        return Err(Error::OutputLength { got: out.len(), expected: d });
+    if out.len() != passes.width() {
+        return Err(Error::OutputLength { got: out.len(), expected: passes.width() });
     }
     let mut call = Call { rule, f, options, absent, bad: Vec::new(), report: blank(rule, device, n, d, f) };
     call.report.absent = absent.to_vec();
@@ -321,7 +344,7 @@ impl Call<'_> {
         let mut view = View::new(&rows, &virtuals, centre, &sample.largest, size(centre, &sample.largest));
         let (mut gram, mut anchored) = (sample.gram, sample.anchored);
         if !sample.whole {
-            let sums = passes.gram(&view.rows, &view.frames()).await?;
+            let sums = passes.gram(&view.rows, &view.frames()).await?.finish();
             let good: Vec<usize> = (0..view.rows.len()).filter(|&i| sums.largest[i] < EXPONENT).collect();
             let voters = good.iter().filter(|&&i| i < rows.len()).count();
             let centred_well = match centre {
@@ -350,7 +373,7 @@ impl Call<'_> {
                 }
                 let largest: Vec<u32> = good.iter().map(|&i| sums.largest[i]).collect();
                 view = View::new(&rows, &virtuals, centre, &largest, size(centre, &largest));
-                (gram, anchored) = view.products(&passes.gram(&view.rows, &view.frames()).await?);
+                (gram, anchored) = view.products(&passes.gram(&view.rows, &view.frames()).await?.finish());
             }
         }
         let n = rows.len();
@@ -400,7 +423,7 @@ impl Call<'_> {
         let sizes: Vec<f32> = distances.iter().map(|r| pivot::scale_of(r.max(half))).collect();
         let how = Mixed { mixing: &mixing, centre: measured.centre(&mixing), scales: &measured.scales };
         let squares = passes.deviations(&measured.all, how, &sizes).await?;
-        let to_median = squares.iter().zip(&sizes).map(|(square, s)| square / f64::from(*s) / f64::from(*s)).collect();
+        let to_median = squares.iter().zip(&sizes).map(|(square, s)| square.value() / f64::from(*s) / f64::from(*s)).collect();
         Ok(Measured { geometry: Geometry { to_median, ..measured.geometry }, ..measured })
     }
 

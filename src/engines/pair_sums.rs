@@ -34,6 +34,11 @@ impl Running {
         self.largest.iter_mut().zip(largest).for_each(|(a, b)| *a = (*a).max(*b));
     }
 
+    /// The sums, and the largest magnitudes: those of other columns are added to the one and raise the other.
+    pub(crate) fn parts(&mut self) -> (&mut [ExactSum], &mut [u32]) {
+        (&mut self.sums, &mut self.largest)
+    }
+
     pub(crate) fn merge(mut self, other: Self) -> Self {
         self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| a.merge(b));
         self.raise(&other.largest);

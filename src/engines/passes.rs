@@ -1,6 +1,7 @@
 //! The words between [`execute`](super::execute) and an engine: what a pass over the data is asked, and what it answers.
 
-use super::pair_sums::Sums;
+use super::exact_sum::ExactSum;
+use super::pair_sums::Running;
 use crate::error::Result;
 use crate::geometry::Mixing;
 use crate::plan::{Stat, Weiszfeld};
@@ -113,6 +114,10 @@ pub(crate) trait Passes {
     type Out: Output + ?Sized;
     fn n(&self) -> usize;
     fn d(&self) -> usize;
+    /// Columns of a result: all of them, but where others hold the rest.
+    fn width(&self) -> usize {
+        self.d()
+    }
     /// Reads and transfers so far.
     fn traffic(&self) -> Traffic;
     /// Sets the virtual row [`GIVEN`]: d finite values.
@@ -120,13 +125,13 @@ pub(crate) trait Passes {
     /// The values of a few columns, row after row.
     async fn sample(&mut self, rows: &[usize], columns: &[usize]) -> Result<Vec<f32>>;
     /// One read: inner products of the rows in one frame, or in two, of which the second is centred on a row, and largest magnitudes.
-    async fn gram(&mut self, rows: &[usize], frames: &[Frame<'_>]) -> Result<Sums>;
+    async fn gram(&mut self, rows: &[usize], frames: &[Frame<'_>]) -> Result<Running>;
     /// One read: c + Σ w_i (x_i − c) with row c as the centre. Returns the rows with NaN or infinite values.
     async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut Self::Out) -> Result<Vec<usize>>;
     /// One read: a statistic of each column.
     async fn coordinate(&mut self, what: &Columns<'_>, out: &mut Self::Out) -> Result<Found>;
     /// One read: for each mixed row Σ_k (s_i (z_ik − y_k))², where y is the median of the mixed rows and s_i a power of two of `sizes`.
-    async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<f64>>;
+    async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<ExactSum>>;
     /// The bits of one row.
     async fn copy_row(&mut self, row: usize, out: &mut Self::Out) -> Result<()>;
     /// Reads or moves the matrix and computes nothing, which is what a pass is measured against. A read returns the exclusive or of every
@@ -136,8 +141,26 @@ pub(crate) trait Passes {
     async fn device_seconds(&mut self) -> Option<f64> {
         None
     }
-    /// One read a round: Weiszfeld's iteration on the scaled rows.
-    async fn weiszfeld(&mut self, rows: &[usize], centre: usize, scales: &[f32], how: Weiszfeld) -> Result<Weiszfelds>;
+    /// One read: a round of Weiszfeld's iteration on the scaled rows. Their squared distances to the sum that `state` weighs, and their
+    /// largest magnitudes.
+    async fn weiszfeld_round(
+        &mut self,
+        rows: &[usize],
+        centre: usize,
+        scales: &[f32],
+        state: &Weiszfelds,
+    ) -> Result<(Vec<ExactSum>, Vec<u32>)>;
+    /// One read a round: the whole iteration.
+    async fn weiszfeld(&mut self, rows: &[usize], centre: usize, scales: &[f32], how: Weiszfeld) -> Result<Weiszfelds> {
+        let mut state = Weiszfelds::start(scales);
+        while state.rounds < how.rounds && state.residual > how.tolerance {
+            let (squares, largest) = self.weiszfeld_round(rows, centre, scales, &state).await?;
+            let squares: Vec<f64> = squares.iter().map(ExactSum::value).collect();
+            state.largest = largest;
+            weiszfeld_step(&mut state, &squares);
+        }
+        Ok(state)
+    }
 }
 
 /// What is done with the matrix where nothing is computed.
@@ -225,7 +248,7 @@ impl Weiszfelds {
 pub(crate) const LEAST_SQUARE: f32 = 1e-30;
 
 /// One round: from the squared distances of the scaled rows to the next weights, w_i ∝ 1/r_i.
-pub(crate) fn weiszfeld_step(state: &mut Weiszfelds, squares: &[f64]) {
+fn weiszfeld_step(state: &mut Weiszfelds, squares: &[f64]) {
     let pulls: Vec<f64> =
         squares.iter().zip(&state.shrinks).map(|(r2, q)| f64::from(*q) / r2.max(f64::from(LEAST_SQUARE)).sqrt()).collect();
     let before = state.scaled_weights.clone();

@@ -104,7 +104,7 @@ impl Sample {
         let frames: Vec<_> = [(about, scales_about(&largest, size))].into_iter().chain(anchor).collect();
         let views: Vec<_> = frames.iter().map(|(about, scales)| (*about, &scales[..])).collect();
         let scales: Vec<_> = frames.iter().map(|(_, scales)| &scales[..]).collect();
-        let (gram, anchored) = reconciled(&gram::gram(Level::new(), &kept, &views), &scales);
+        let (gram, anchored) = reconciled(&gram::gram(Level::new(), &kept, &views).finish(), &scales);
         Self { whole, gram, anchored, finite, largest }
     }
 

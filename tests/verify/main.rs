@@ -13,6 +13,7 @@ mod literal;
 mod agree;
 mod architecture;
 mod determinism;
+mod distributed;
 #[cfg(feature = "gpu")]
 mod encoded;
 mod exact;

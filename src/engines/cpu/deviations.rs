@@ -12,7 +12,7 @@ use fearless_simd::{Level, Simd, dispatch};
 use rayon::prelude::*;
 
 /// For each mixed row z_i = c + Σ_j W_ij (x_j − c) the sum over all columns of (s_i (z_ik − median_k))². The rows are finite.
-pub(crate) fn deviations(level: Level, rows: &[Values<'_>], mixing: &Mixing, centre: Values<'_>, sizes: &[f32]) -> Vec<f64> {
+pub(crate) fn deviations(level: Level, rows: &[Values<'_>], mixing: &Mixing, centre: Values<'_>, sizes: &[f32]) -> Vec<ExactSum> {
     let m = mixing.rows();
     let middle = [(m - 1) / 2, m / 2];
     let order = Order::new(Network::of_ranks(middle[0]..middle[1] + 1, m));
@@ -40,7 +40,7 @@ pub(crate) fn deviations(level: Level, rows: &[Values<'_>], mixing: &Mixing, cen
         a.iter_mut().zip(&b).for_each(|(a, b)| a.merge(b));
         a
     };
-    sums.reduce(zero, merge).iter().map(ExactSum::value).collect()
+    sums.reduce(zero, merge)
 }
 
 struct Pass<'a> {

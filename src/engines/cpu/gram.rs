@@ -7,7 +7,7 @@ use super::coordinate::{self, LANES, Order, Wire};
 use crate::dtype::Values;
 use crate::engines::keys::{magnitude, value};
 use crate::engines::network::Network;
-use crate::engines::pair_sums::{Running, Sums};
+use crate::engines::pair_sums::Running;
 use fearless_simd::{Level, Simd, dispatch, f32x8, prelude::*};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -22,7 +22,7 @@ pub(crate) enum About<'a> {
 }
 
 /// Σ_k s_i(x_ik − c_k) · s_j(x_jk − c_k) for all pairs of rows, in each frame of a centre and scales.
-pub(crate) fn gram(level: Level, rows: &[Values<'_>], frames: &[(About<'_>, &[f32])]) -> Sums {
+pub(crate) fn gram(level: Level, rows: &[Values<'_>], frames: &[(About<'_>, &[f32])]) -> Running {
     // As large a register block as the registers hold: no bit of a sum depends on it.
     match dispatch!(level, simd => lanes(simd)) {
         16.. => blocked::<5>(level, rows, frames),
@@ -37,7 +37,7 @@ fn lanes<S: Simd>(_: S) -> usize {
 }
 
 /// [`gram`] in register blocks of SIDE × SIDE rows.
-fn blocked<const SIDE: usize>(level: Level, rows: &[Values<'_>], frames: &[(About<'_>, &[f32])]) -> Sums {
+fn blocked<const SIDE: usize>(level: Level, rows: &[Values<'_>], frames: &[(About<'_>, &[f32])]) -> Running {
     let (m, d) = (rows.len(), rows.first().map_or(0, |r| r.len()));
     let order = |about: About<'_>| match about {
         About::Row(_) => None,
@@ -67,7 +67,7 @@ fn blocked<const SIDE: usize>(level: Level, rows: &[Values<'_>], frames: &[(Abou
     // Many rows have large tables: no more than one a thread.
     let share = if m > 256 { blocks.div_ceil(rayon::current_num_threads()) } else { 1 };
     let parts = (0..blocks).into_par_iter().with_min_len(share.max(1)).fold(new, fold).map(|(running, _)| running);
-    parts.reduce(|| Running::new(m, frames.len()), Running::merge).finish()
+    parts.reduce(|| Running::new(m, frames.len()), Running::merge)
 }
 
 /// Tiles of a slab of m rows: this slab and the next two, which are asked for, fit the second-level cache.
@@ -275,7 +275,7 @@ mod tests {
             let scales = vec![0.5; m];
             let frames = [(About::Median { voters: m }, &scales[..]), (About::Row(rows[m / 2].into()), &scales[..])];
             let values: Vec<Values<'_>> = rows.iter().map(|row| (*row).into()).collect();
-            let [small, large] = [blocked::<3>(Level::new(), &values, &frames), blocked::<5>(Level::new(), &values, &frames)];
+            let [small, large] = [blocked::<3>, blocked::<5>].map(|gram| gram(Level::new(), &values, &frames).finish());
             assert_eq!(small, large, "{m} rows");
             let centre = rows[m / 2];
             for (k, product) in small.products[1].iter().enumerate() {

@@ -1,12 +1,11 @@
-//! Weighted sums of rows, and Weiszfeld's iteration on the data, which needs the sum and the distances to it in one read.
+//! Weighted sums of rows, and rounds of Weiszfeld's iteration on the data, which need the sum and the distances to it in one read.
 
 use super::mixed::held;
 use super::{BLOCK, Widened};
 use crate::dtype::{Dtype, Values};
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::{EXPONENT, magnitude};
-use crate::engines::passes::{Term, Weiszfelds, weiszfeld_step};
-use crate::plan::Weiszfeld;
+use crate::engines::passes::{Term, Weiszfelds};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use rayon::prelude::*;
 
@@ -120,46 +119,40 @@ fn propagate(values: impl Iterator<Item = f32>, y: &mut f32) {
 /// Columns of which squares are summed side by side; part of the definition of the result's bits.
 const LANES: usize = 256;
 
-/// Weiszfeld's iteration: each round forms z = c + Σ w_i (x_i − c) and Σ_k (s_i(x_ik − z_k))² in one read.
-pub(crate) fn weiszfeld(rows: &[Values<'_>], centre: Values<'_>, scales: &[f32], how: Weiszfeld) -> Weiszfelds {
+/// A round of Weiszfeld's iteration, in one read: z = c + Σ w_i (x_i − c), and of each row Σ_k (s_i(x_ik − z_k))² and the largest magnitude.
+pub(crate) fn weiszfeld_round(
+    rows: &[Values<'_>],
+    centre: Values<'_>,
+    scales: &[f32],
+    state: &Weiszfelds,
+) -> (Vec<ExactSum>, Vec<u32>) {
     let (m, d) = (rows.len(), centre.len());
     let all = [rows, &[centre]].concat();
-    let mut state = Weiszfelds::start(scales);
-    while state.rounds < how.rounds && state.residual > how.tolerance {
-        let zero = || (vec![ExactSum::default(); m], vec![0u32; m]);
-        let start = || (zero(), Widened::default());
-        let blocks = 0..d.div_ceil(BLOCK);
-        let (sums, largest) = blocks
-            .into_par_iter()
-            .fold(start, |((mut sums, mut largest), mut room), block| {
-                let (first, last) = (block * BLOCK, d.min((block + 1) * BLOCK));
-                let mut lanes = vec![[0.0f32; LANES]; m];
-                for at in (first..last).step_by(LANES) {
-                    let tile = room.columns(&all, at..last.min(at + LANES));
-                    let (rows, centre) = (&tile[..m], tile[m]);
-                    let mut z = [0.0; LANES];
-                    for i in 0..m {
-                        let top = toward(rows[i], centre, scales[i], state.scaled_weights[i], &mut z);
-                        largest[i] = largest[i].max(top);
-                    }
-                    for i in 0..m {
-                        squares(rows[i], centre, (scales[i], state.shrinks[i]), &z, &mut lanes[i]);
-                    }
-                }
-                sums.iter_mut().zip(&lanes).for_each(|(s, l)| s.add(tree_sum(l)));
-                ((sums, largest), room)
-            })
-            .map(|(found, _)| found)
-            .reduce(zero, |(mut a, mut x), (b, y)| {
-                a.iter_mut().zip(&b).for_each(|(a, b)| a.merge(b));
-                x.iter_mut().zip(&y).for_each(|(x, y)| *x = (*x).max(*y));
-                (a, x)
-            });
-        let squares: Vec<f64> = sums.iter().map(ExactSum::value).collect();
-        state.largest = largest;
-        weiszfeld_step(&mut state, &squares);
-    }
-    state
+    let zero = || (vec![ExactSum::default(); m], vec![0u32; m]);
+    let start = || (zero(), Widened::default());
+    let blocks = (0..d.div_ceil(BLOCK)).into_par_iter().fold(start, |((mut sums, mut largest), mut room), block| {
+        let (first, last) = (block * BLOCK, d.min((block + 1) * BLOCK));
+        let mut lanes = vec![[0.0f32; LANES]; m];
+        for at in (first..last).step_by(LANES) {
+            let tile = room.columns(&all, at..last.min(at + LANES));
+            let (rows, centre) = (&tile[..m], tile[m]);
+            let mut z = [0.0; LANES];
+            for i in 0..m {
+                let top = toward(rows[i], centre, scales[i], state.scaled_weights[i], &mut z);
+                largest[i] = largest[i].max(top);
+            }
+            for i in 0..m {
+                squares(rows[i], centre, (scales[i], state.shrinks[i]), &z, &mut lanes[i]);
+            }
+        }
+        sums.iter_mut().zip(&lanes).for_each(|(s, l)| s.add(tree_sum(l)));
+        ((sums, largest), room)
+    });
+    blocks.map(|(found, _)| found).reduce(zero, |(mut a, mut x), (b, y)| {
+        a.iter_mut().zip(&b).for_each(|(a, b)| a.merge(b));
+        x.iter_mut().zip(&y).for_each(|(x, y)| *x = (*x).max(*y));
+        (a, x)
+    })
 }
 
 simd! {

@@ -15,12 +15,12 @@ pub(crate) mod momentum;
 mod plain;
 
 use crate::dtype::Values;
-use crate::engines::pair_sums::Sums;
+use crate::engines::exact_sum::ExactSum;
+use crate::engines::pair_sums::Running;
 use crate::engines::passes::{
     Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds,
 };
 use crate::error::{Error, Result};
-use crate::plan::Weiszfeld;
 use crate::rows::Rows;
 use fearless_simd::Level;
 use rayon::prelude::*;
@@ -147,7 +147,7 @@ impl Passes for CpuRows<'_> {
         Ok(values)
     }
 
-    async fn gram(&mut self, rows: &[usize], frames: &[Frame<'_>]) -> Result<Sums> {
+    async fn gram(&mut self, rows: &[usize], frames: &[Frame<'_>]) -> Result<Running> {
         self.count(rows.len());
         let slices = self.some(rows);
         let about = |centre: Centre| match centre {
@@ -177,7 +177,7 @@ impl Passes for CpuRows<'_> {
         Ok(Found { bad, outside: if what.diagnose { notes.outside } else { Vec::new() } })
     }
 
-    async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<f64>> {
+    async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<ExactSum>> {
         self.count(rows.len());
         let slices = self.some(rows);
         let centre = self.row(mixed.centre);
@@ -199,14 +199,17 @@ impl Passes for CpuRows<'_> {
         })
     }
 
-    async fn weiszfeld(&mut self, rows: &[usize], centre: usize, scales: &[f32], how: Weiszfeld) -> Result<Weiszfelds> {
+    async fn weiszfeld_round(
+        &mut self,
+        rows: &[usize],
+        centre: usize,
+        scales: &[f32],
+        state: &Weiszfelds,
+    ) -> Result<(Vec<ExactSum>, Vec<u32>)> {
+        self.count(rows.len());
         let slices = self.some(rows);
         let centre = self.row(centre);
-        let found = self.engine.on_threads(|| mix::weiszfeld(&slices, centre, scales, how));
-        for _ in 0..found.rounds {
-            self.count(rows.len());
-        }
-        Ok(found)
+        Ok(self.engine.on_threads(|| mix::weiszfeld_round(&slices, centre, scales, state)))
     }
 }
 

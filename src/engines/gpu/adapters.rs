@@ -96,11 +96,18 @@ pub async fn adapters() -> Vec<AdapterInfo> {
     enumerate().await.into_iter().map(|(_, info)| info).collect()
 }
 
-/// The adapter with that part in its name, or without a name the best real GPU.
+/// The adapter with that part in its name, or without a name the best real GPU; `NAME#1` is the second one of that name, `gpu#1` the
+/// second real GPU.
 pub(crate) async fn choose(wanted: Option<&str>) -> Result<(wgpu::Adapter, AdapterInfo)> {
     let all = enumerate().await;
     let names: Vec<String> = all.iter().map(|(_, a)| format!("{} ({})", a.name, if a.real { "GPU" } else { "software" })).collect();
-    let found = all.into_iter().find(|(_, a)| wanted.map_or(a.real, |part| !part.trim().is_empty() && a.answers_to(part)));
+    let numbered = wanted.and_then(|name| name.rsplit_once('#')).and_then(|(part, place)| Some((part, place.trim().parse().ok()?)));
+    let (part, place) = match numbered {
+        Some((part, place)) => (Some(part).filter(|part| !part.trim().eq_ignore_ascii_case("gpu")), place),
+        None => (wanted, 0),
+    };
+    let answers = |a: &AdapterInfo| part.map_or(a.real, |part| !part.trim().is_empty() && a.answers_to(part));
+    let found = all.into_iter().filter(|(_, a)| answers(a)).nth(place);
     found.ok_or_else(|| Error::NoDevice {
         wanted: wanted.unwrap_or("gpu").into(),
         available: [vec!["cpu".to_string(), "reference".to_string()], names].concat().join(", "),

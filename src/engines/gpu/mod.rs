@@ -48,7 +48,8 @@ use std::sync::Arc;
 /// Settings of the GPU engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GpuOptions {
-    /// Part of an adapter's name or driver, without regard to case; `None` for the best real GPU.
+    /// Part of an adapter's name or driver, without regard to case; `None` for the best real GPU. `NAME#1` is the second of those that
+    /// answer to it, `gpu#1` the second real GPU.
     pub adapter: Option<String>,
     /// Device memory in bytes that one call may take for data in host memory; `None` for 2 GiB. A matrix that does not fit
     /// streams through in slabs of columns, once for each read.

@@ -27,6 +27,11 @@ impl RowEntry {
         let entry = |t: &Term| Self { index: t.row as u32, scale: t.scale, weight: t.weight, weight_low: t.weight_low };
         terms.iter().map(entry).collect()
     }
+
+    /// With two scales: the second one stands where other kernels have a weight.
+    pub(crate) fn scaled_twice(rows: &[usize], scales: &[f32], second: &[f32]) -> Vec<Self> {
+        Self::scaled(rows, scales).into_iter().zip(second).map(|(entry, &weight)| Self { weight, ..entry }).collect()
+    }
 }
 
 /// `Params` of `matrix.wgsl`.

@@ -11,7 +11,7 @@ use super::slabs::{Resident, Source};
 use crate::dtype::Dtype;
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::EXPONENT;
-use crate::engines::pair_sums::{Running, Sums};
+use crate::engines::pair_sums::Running;
 use crate::engines::passes::{
     Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds,
 };
@@ -259,7 +259,7 @@ impl<'a> Passes for GpuPasses<'a> {
         Ok(values)
     }
 
-    async fn gram(&mut self, rows: &[usize], frames: &[Frame<'_>]) -> Result<Sums> {
+    async fn gram(&mut self, rows: &[usize], frames: &[Frame<'_>]) -> Result<Running> {
         self.count(rows);
         let m = rows.len();
         let sums_a_block = frames.len() * m * (m + 1) / 2;
@@ -270,9 +270,7 @@ impl<'a> Passes for GpuPasses<'a> {
         let (first, last) = (frames[0], frames[frames.len() - 1]);
         let ((centre, voters), (anchor, _)) = (row(first.centre), row(last.centre));
         let wanted = [rows, &[centre as usize, anchor as usize]].concat();
-        let entries = RowEntry::scaled(rows, first.scales).into_iter().zip(last.scales);
-        let entries: Vec<RowEntry> = entries.map(|(entry, &weight)| RowEntry { weight, ..entry }).collect();
-        let table = self.table(Use::Storage, &entries);
+        let table = self.table(Use::Storage, &RowEntry::scaled_twice(rows, first.scales, last.scales));
         let notes = self.table(Use::Storage, &vec![0u32; m]);
         let mut running = Running::new(m, frames.len());
         let dtype = self.source.dtype();
@@ -292,7 +290,7 @@ impl<'a> Passes for GpuPasses<'a> {
             running.raise(largest);
         };
         self.each_slab(&wanted, encode, take).await?;
-        Ok(running.finish())
+        Ok(running)
     }
 
     async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut Sink<'a>) -> Result<Vec<usize>> {
@@ -318,7 +316,7 @@ impl<'a> Passes for GpuPasses<'a> {
         Ok(Found { bad, outside: notes[n..].iter().map(|count| u64::from(*count)).collect() })
     }
 
-    async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<f64>> {
+    async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<ExactSum>> {
         self.count(rows);
         let m = sizes.len();
         let wanted = [rows, &[mixed.centre]].concat();
@@ -342,7 +340,7 @@ impl<'a> Passes for GpuPasses<'a> {
             }
         };
         self.each_slab(&wanted, encode, take).await?;
-        Ok(totals.iter().map(ExactSum::value).collect())
+        Ok(totals)
     }
 
     async fn copy_row(&mut self, row: usize, out: &mut Sink<'a>) -> Result<()> {
@@ -367,15 +365,47 @@ impl<'a> Passes for GpuPasses<'a> {
         Ok(())
     }
 
+    async fn weiszfeld_round(
+        &mut self,
+        rows: &[usize],
+        centre: usize,
+        scales: &[f32],
+        state: &Weiszfelds,
+    ) -> Result<(Vec<ExactSum>, Vec<u32>)> {
+        self.count(rows);
+        let (m, dtype) = (rows.len(), self.source.dtype());
+        let weights = [0; 4].into_iter().chain(state.scaled_weights.iter().map(|w| w.to_bits()));
+        let weights = self.table(Use::Storage, &weights.collect::<Vec<u32>>());
+        let table = self.table(Use::Storage, &RowEntry::scaled_twice(rows, scales, &state.shrinks));
+        let notes = self.table(Use::Storage, &vec![0u32; m]);
+        let (mut squares, mut largest) = (vec![ExactSum::default(); m], vec![0; m]);
+        let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
+            let params = device.filled(Use::Uniform, &[Params { centre: centre as u32, ..Params::new(chunk, m) }]);
+            let bytes = 16 * (chunk.blocks() * quads(m)) as u64;
+            let sums = device.buffer(Use::Storage, bytes);
+            let bindings = [(0, slab), (1, &table), (2, &params), (3, &sums), (4, &notes), (5, &weights), (6, given)];
+            device.bind(Kernel::Weiszfeld { rows: m }, dtype, &bindings).dispatch(encoder, groups(chunk.blocks()));
+            (device.fetch_all(encoder, &[(&sums, bytes), (&notes, 4 * m as u64)]), vec![params, sums])
+        };
+        let take = |chunk: &Chunk, values: &[u32]| {
+            let (sums, noted) = values.split_at(4 * chunk.blocks() * quads(m));
+            for block in sums.chunks(4 * quads(m)) {
+                squares.iter_mut().zip(block).for_each(|(square, sum)| square.add(f32::from_bits(*sum)));
+            }
+            largest.copy_from_slice(noted);
+        };
+        self.each_slab(rows, encode, take).await?;
+        Ok((squares, largest))
+    }
+
+    /// The rounds' steps are taken on the device, in f32: it waits for the host once in [`ROUNDS`] of them.
     async fn weiszfeld(&mut self, rows: &[usize], centre: usize, scales: &[f32], how: Weiszfeld) -> Result<Weiszfelds> {
         let m = rows.len();
         let (device, dtype) = (self.device.clone(), self.source.dtype());
         let mut state = Weiszfelds::start(scales);
         let start = [0, 0, f32::INFINITY.to_bits(), 0].into_iter().chain(state.scaled_weights.iter().map(|w| w.to_bits()));
         let on_device = self.table(Use::Storage, &start.collect::<Vec<u32>>());
-        let entries = RowEntry::scaled(rows, scales).into_iter().zip(&state.shrinks);
-        let entries: Vec<RowEntry> = entries.map(|(entry, &weight)| RowEntry { weight, ..entry }).collect();
-        let table = self.table(Use::Storage, &entries);
+        let table = self.table(Use::Storage, &RowEntry::scaled_twice(rows, scales, &state.shrinks));
         let notes = self.table(Use::Storage, &vec![0u32; m]);
         let blocks: usize = self.source.layout().chunks().map(|c| c.blocks()).sum();
         let sums = device.buffer(Use::Storage, 16 * (blocks * quads(m)) as u64);
