@@ -280,7 +280,11 @@ impl Order {
             macro_rules! load_run {
                 ($($n:literal)*) => {
                     match run.len() {
-                        $($n => bad |= load_run::<S, $n>(simd, rows_of_run, rows.len(), run, in_order, wires, near),)*
+                        // A function of its own for each: else a build without optimisation sets room aside for all of them at once.
+                        $($n => bad |= simd.vectorize(
+                            #[inline(always)]
+                            || load_run::<S, $n>(simd, rows_of_run, rows.len(), run, in_order, wires, near),
+                        ),)*
                         _ => debug_assert!(false, "runs have up to sixteen rows"),
                     }
                 };
