@@ -55,11 +55,10 @@ use link::Link;
 /// use resam::{Engine, Rows, distributed::{Distributed, Threads}, rules::TrimmedMean};
 /// let gradients = [[1.0f32, 10.0], [2.0, 20.0], [3.0, 30.0], [1e30, f32::NAN]]; // one worker a rank, the last one hostile
 /// std::thread::scope(|scope| {
-///     let work = |(rank, gradient)| scope.spawn(move || {
+///     let ranks: Vec<_> = Threads::new(4).into_iter().zip(&gradients).map(|(rank, gradient)| scope.spawn(move || {
 ///         let rank = Distributed::new(Engine::cpu(), rank);
 ///         rank.aggregate_blocking(&TrimmedMean, &Rows::from_slice(gradient, 1, 2)?, 1)
-///     });
-///     let ranks: Vec<_> = Threads::new(4).into_iter().zip(&gradients).map(work).collect();
+///     })).collect();
 ///     for rank in ranks {
 ///         assert_eq!(rank.join().unwrap()?.values, [2.5, 25.0]); // on every rank
 ///     }
