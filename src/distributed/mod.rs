@@ -55,15 +55,16 @@ use link::Link;
 /// use resam::{Engine, Rows, distributed::{Distributed, Threads}, rules::TrimmedMean};
 /// let gradients = [[1.0f32, 10.0], [2.0, 20.0], [3.0, 30.0], [1e30, f32::NAN]]; // one worker a rank, the last one hostile
 /// std::thread::scope(|scope| {
-///     for (rank, gradient) in Threads::new(4).into_iter().zip(&gradients) {
-///         scope.spawn(move || {
-///             let rank = Distributed::new(Engine::cpu(), rank);
-///             let mean = rank.aggregate_blocking(&TrimmedMean, &Rows::from_slice(gradient, 1, 2)?, 1)?;
-///             assert_eq!(mean.values, [2.5, 25.0]); // on every rank
-///             resam::Result::Ok(())
-///         });
+///     let ranks: Vec<_> = Threads::new(4).into_iter().zip(&gradients).map(|(rank, gradient)| scope.spawn(move || {
+///         let rank = Distributed::new(Engine::cpu(), rank);
+///         rank.aggregate_blocking(&TrimmedMean, &Rows::from_slice(gradient, 1, 2)?, 1)
+///     })).collect();
+///     for rank in ranks {
+///         assert_eq!(rank.join().unwrap()?.values, [2.5, 25.0]); // on every rank
 ///     }
-/// });
+///     resam::Result::Ok(())
+/// })?;
+/// # Ok::<(), resam::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Distributed<T> {
