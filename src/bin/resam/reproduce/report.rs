@@ -1,7 +1,9 @@
 //! Tables and figures of what came of a grid.
 
 use super::results::Outcome;
-use crate::train::{title, write_whole};
+use crate::output::{Target, publish};
+use crate::picture::Figure;
+use crate::train::title;
 use resam::attacks;
 use resam::train::figure::{Curve, Panel, svg};
 use resam::train::{BoxError, Point, datasets, heatmap};
@@ -45,11 +47,9 @@ fn percent(values: &[f64]) -> String {
     }
 }
 
-/// Writes the report of some runs of a grid of `all`.
+/// Writes the report of some runs of a grid of `all`, in the order in which it names them.
 pub fn write(folder: &Path, outcomes: &[Outcome], all: usize, left_out: &[String]) -> Result<(), BoxError> {
-    // The order in which runs ended must not show.
-    let mut outcomes: Vec<&Outcome> = outcomes.iter().collect();
-    outcomes.sort_by(|a, b| (a.key.f, a.key.seed).cmp(&(b.key.f, b.key.seed)).then(a.key.beta.total_cmp(&b.key.beta)));
+    let outcomes: Vec<&Outcome> = outcomes.iter().collect();
     let (mut tables, mut figures) = (Vec::new(), Vec::new());
     for (dataset, model) in distinct(&outcomes, |o| (&o.key.dataset, &o.key.model)) {
         let of_set = only(&outcomes, |o| o.key.dataset == *dataset && o.key.model == *model);
@@ -68,22 +68,37 @@ pub fn write(folder: &Path, outcomes: &[Outcome], all: usize, left_out: &[String
                 if !runs.is_empty() {
                     let heading = format!("{name}: n = {n}, f = {f}, {what}");
                     figures.push((
-                        format!("{file}-f{f}-{group}.svg"),
+                        format!("{file}-f{f}-{group}"),
                         svg(&heading, &panels(&runs)?, distinct(&runs, |o| o.key.beta).len())?,
                     ));
                 }
             }
         }
-        figures.push((format!("{file}-worst.svg"), worst(&name, &of_set)?));
+        figures.push((format!("{file}-worst"), worst(&name, &of_set)?));
     }
     let markdown: String = tables.iter().map(Table::markdown).collect();
-    let put = |name: &str, text: &str| {
-        let path = folder.join(name);
-        write_whole(&path, text.as_bytes()).map_err(|error| format!("cannot write {}: {error}", path.display()))
-    };
-    put("table.md", &markdown)?;
-    figures.iter().try_for_each(|(name, text)| put(name, text))?;
-    Ok(put("report.html", &html(&tables, &figures, (outcomes.len(), all), left_out))?)
+    let html = html(&tables, &figures, &explained(&outcomes)?, (outcomes.len(), all), left_out);
+    let mut files = vec![Target::new(&folder.join("table.md"), &[])?.stage([markdown.as_bytes()])?];
+    for (name, svg) in &figures {
+        files.extend(Figure::new(&folder.join(name))?.stage(svg)?);
+    }
+    files.push(Target::new(&folder.join("report.html"), &[])?.stage([html.as_bytes()])?);
+    Ok(publish(files)?)
+}
+
+/// What attackers send, and why rules gave up.
+fn explained(outcomes: &[&Outcome]) -> Result<Vec<String>, BoxError> {
+    let mut lines = Vec::new();
+    for attack in distinct(outcomes, |o| &o.key.attack) {
+        lines.push(format!("{attack}: {} ({})", title(attack)?, attacks::by_name(attack)?.description()));
+    }
+    let refused = only(outcomes, |o| o.refused.is_some());
+    lines.extend(
+        distinct(&refused, |o| (&o.key.rule, &o.refused))
+            .iter()
+            .map(|(rule, reason)| format!("refused by {rule}: {}", reason.as_deref().unwrap_or_default())),
+    );
+    Ok(lines)
 }
 
 /// Rules by attacks.
@@ -95,11 +110,10 @@ fn table(title: &str, outcomes: &[&Outcome]) -> Table {
             return "–".into();
         }
         let of = |what: fn(&Outcome) -> f64| percent(&runs.iter().map(|run| what(run)).collect::<Vec<_>>());
-        let diverged = match runs.iter().filter(|run| run.diverged).count() {
-            0 => String::new(),
-            count => format!(", {count} diverged"),
-        };
-        format!("{} ({}){diverged}", of(Outcome::last), of(Outcome::best))
+        let some = |what, count| if count > 0 { format!(", {count} {what}") } else { String::new() };
+        let diverged = some("diverged", runs.iter().filter(|run| run.diverged).count());
+        let refused = some("refused", runs.iter().filter(|run| run.refused.is_some()).count());
+        format!("{} ({}){diverged}{refused}", of(Outcome::last), of(Outcome::best))
     };
     let rules = distinct(outcomes, |o| &o.key.rule);
     Table {
@@ -114,24 +128,27 @@ fn panels(outcomes: &[&Outcome]) -> Result<Vec<Panel>, BoxError> {
     let rules = distinct(outcomes, |o| &o.key.rule);
     let mut panels = Vec::new();
     for attack in distinct(outcomes, |o| &o.key.attack) {
-        let title = title(&*attacks::by_name(attack)?);
+        let title = title(attack)?;
         for beta in distinct(outcomes, |o| o.key.beta) {
             let curve = |(family, rule): (usize, &&String)| {
                 let runs = only(outcomes, |o| o.key.rule == **rule && o.key.attack == *attack && o.key.beta == beta);
-                let steps = runs.iter().map(|run| run.accuracy.len()).min().unwrap_or(0);
-                let at = |k: usize| mean_and_std(&runs.iter().map(|run| run.accuracy[k].1).collect::<Vec<_>>());
-                let point =
-                    |k: usize| Point { step: runs[0].accuracy[k].0, accuracy: at(k).0, loss: 0.0, lambda: 0.0, spread: 0.0 };
+                let longest = runs.iter().map(|run| &run.accuracy).max_by_key(|points| points.len());
+                // A run that broke off counts as 0 from there on.
+                let at = |k: usize| {
+                    mean_and_std(&runs.iter().map(|run| run.accuracy.get(k).map_or(0.0, |point| point.1)).collect::<Vec<_>>())
+                };
+                let steps: Vec<usize> = longest.iter().flat_map(|points| points.iter().map(|point| point.0)).collect();
+                let point = |(k, &step): (usize, &usize)| Point { step, accuracy: at(k).0, loss: 0.0, lambda: 0.0, spread: 0.0 };
                 Curve {
                     label: rule.to_string(),
                     family,
                     dashed: false,
-                    diverged: runs.iter().any(|run| run.diverged),
-                    points: (0..steps).map(point).collect(),
-                    deviations: (0..steps).map(|k| at(k).1.unwrap_or(0.0)).collect(),
+                    broke_off: !runs.is_empty() && runs.iter().all(|run| run.broke_off()),
+                    deviations: (0..steps.len()).map(|k| at(k).1.unwrap_or(0.0)).collect(),
+                    points: steps.iter().enumerate().map(point).collect(),
                 }
             };
-            panels.push(Panel { title: format!("{title}; β = {beta}"), curves: rules.iter().enumerate().map(curve).collect() });
+            panels.push(Panel { title: format!("{title}, β = {beta}"), curves: rules.iter().enumerate().map(curve).collect() });
         }
     }
     Ok(panels)
@@ -187,16 +204,24 @@ const STYLE: &str = "body { font-family: sans-serif; margin: 2em auto; max-width
     td:first-child, th:first-child { text-align: left } svg { max-width: 100%; height: auto }";
 
 /// One file that needs no other.
-fn html(tables: &[Table], figures: &[(String, String)], (done, all): (usize, usize), left_out: &[String]) -> String {
+fn html(
+    tables: &[Table],
+    figures: &[(String, String)],
+    explained: &[String],
+    (done, all): (usize, usize),
+    left_out: &[String],
+) -> String {
     let time = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
     let figures: String = figures.iter().map(|(_, svg)| format!("<figure>{svg}</figure>\n")).collect();
     let tables: String = tables.iter().map(Table::html).collect();
-    let left_out: String = left_out.iter().map(|reason| format!("<p>{}</p>\n", escaped(reason))).collect();
+    let list = |lines: &[String]| lines.iter().map(|line| format!("<li>{}</li>\n", escaped(line))).collect::<String>();
+    let (left_out, explained) = (list(left_out), list(explained));
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>resam reproduce</title><style>{STYLE}</style></head>\n<body>\n\
-         <h1>Training under attack</h1>\n<p>{done} of {all} runs; resam {}, {time}.</p>\n{left_out}\
+         <h1>Training under attack</h1>\n<p>{done} of {all} runs; resam {}, {time}.</p>\n<ul>\n{left_out}{explained}</ul>\n\
          <p>Figures: mean test accuracy over the seeds, and the band of one standard deviation around it. Tables: mean ± standard \
-         deviation of the accuracy at the end and, in parentheses, of the best on the way, in per cent. A run that diverged counts as 0.</p>\n\
+         deviation of the accuracy at the end and, in parentheses, of the best on the way, in per cent. A run that diverged, \
+         or on which the rule gave up, counts as 0 from there on.</p>\n\
          {figures}{tables}</body>\n</html>\n",
         env!("CARGO_PKG_VERSION")
     )
