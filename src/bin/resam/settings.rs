@@ -7,7 +7,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use std::path::PathBuf;
 
-/// What is left out is as suits the data set.
+// What is left out is as suits the data set. (No doc comment: clap would take it for the command's.)
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
