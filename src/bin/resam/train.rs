@@ -404,4 +404,18 @@ mod tests {
         let rate = Rate { initial: 0.1, ..suited.rate };
         assert_eq!(given, Config { byzantine: 3, rate, partition: Partition::Extreme, clip: Some(1.0), ..suited });
     }
+
+    /// The bar ends full, however a run ends.
+    #[test]
+    fn steps_that_a_run_has_no_need_of_count() {
+        let config = &Config { byzantine: 3, steps: 20, ..Config::default() };
+        let data = &resam::train::digits::load().unwrap();
+        let model = &*model::by_name("logistic", 64, 10).unwrap();
+        let task = Task { engine: Engine::cpu(), model, data, config };
+        for (rule, ends) in [("average", (true, false)), ("krum:f=1", (false, true)), ("krum", (false, false))] {
+            let bar = bar(true, config.steps);
+            let run = task.run(&Job { attack: "nan", rule, beta: 0.0 }, &bar).unwrap();
+            assert_eq!(((run.diverged, run.refused.is_some()), bar.position()), (ends, 20), "{rule}");
+        }
+    }
 }

@@ -229,6 +229,7 @@ fn html(
 
 #[cfg(test)]
 mod tests {
+    use super::super::grid::Grid;
     use super::*;
 
     #[test]
@@ -248,5 +249,29 @@ mod tests {
         assert_eq!(table.markdown(), "### a < b\n\n| rule | none |\n|---|---|\n| krum | 1 |\n\n");
         assert_eq!(table.html().matches("</td>").count(), 2);
         assert!(table.html().contains("a &lt; b"));
+    }
+
+    #[test]
+    fn a_run_that_broke_off_counts_as_zero_from_there_on() {
+        let grid = "datasets = ['digits']\nf = [3]\nrules = ['average']\nattacks = ['none']\nbetas = [0.9]\nseeds = [1, 2]";
+        let (keys, _) = Grid::parse(grid).unwrap().runs(&resam::Engine::cpu()).unwrap();
+        let outcome = |at: usize, accuracy: &[(usize, f64)], refused: Option<&str>| Outcome {
+            key: keys[at].clone(),
+            accuracy: accuracy.to_vec(),
+            diverged: false,
+            refused: refused.map(str::to_string),
+            lambda: None,
+            seconds: 1.0,
+        };
+        let outcomes = [outcome(0, &[(0, 0.2), (10, 0.4)], Some("no")), outcome(1, &[(0, 0.2), (10, 0.6), (20, 0.8)], None)];
+        let outcomes: Vec<&Outcome> = outcomes.iter().collect();
+        let curve = &panels(&outcomes).unwrap()[0].curves[0];
+        assert_eq!(
+            curve.points.iter().map(|point| (point.step, point.accuracy)).collect::<Vec<_>>(),
+            [(0, 0.2), (10, 0.5), (20, 0.4)]
+        );
+        assert!(!curve.broke_off && curve.deviations.len() == 3);
+        assert_eq!(table("", &outcomes).rows[0][1], "40.0 ± 56.6 (60.0 ± 28.3), 1 refused");
+        assert!(explained(&outcomes).unwrap()[1].contains("refused by average: no"));
     }
 }
