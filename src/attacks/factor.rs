@@ -75,7 +75,10 @@ impl Display for Factor {
 /// # Errors
 /// What `damage` refuses.
 pub(super) fn search<E>(mut damage: impl FnMut(f64) -> Result<f64, E>) -> Result<f64, E> {
-    let (mut best, mut most) = (0.0, damage(0.0)?.max(0.0)); // 0 if it is no number
+    let (mut best, mut most) = (0.0, damage(0.0)?);
+    if most.is_nan() {
+        most = f64::NEG_INFINITY; // worse than any number
+    }
     let (mut step, mut growth) = (1.0, 2.0);
     for _ in 1..EVALUATIONS {
         let factor = f64::abs(best + step); // never below 0: a step over it is reflected
