@@ -54,24 +54,23 @@ pub fn write(folder: &Path, outcomes: &[Outcome], all: usize, left_out: &[String
     for (dataset, model) in distinct(&outcomes, |o| (&o.key.dataset, &o.key.model)) {
         let of_set = only(&outcomes, |o| o.key.dataset == *dataset && o.key.model == *model);
         let name = format!("{}, {model}", datasets::by_name(dataset)?.title);
-        let file = format!("{dataset}-{}", model.replace([':', '=', ','], "-"));
+        let file = format!("{dataset}-{}", in_a_name(model));
+        // A rule keeps its colour, whatever comes before it.
+        let families = distinct(&of_set, |o| parts(&o.key.rule).1);
         for f in distinct(&of_set, |o| o.key.f) {
             let of_f = only(&of_set, |o| o.key.f == f);
             let n = of_f[0].key.n;
             for beta in distinct(&of_f, |o| o.key.beta) {
                 tables.push(table(&format!("{name}: n = {n}, f = {f}, β = {beta}"), &only(&of_f, |o| o.key.beta == beta)));
             }
-            let plain = |o: &Outcome| !o.key.rule.contains('+');
-            for (group, what, runs) in
-                [("rules", "rules", only(&of_f, plain)), ("chains", "rules after a pre-aggregation", only(&of_f, |o| !plain(o)))]
-            {
-                if !runs.is_empty() {
-                    let heading = format!("{name}: n = {n}, f = {f}, {what}");
-                    figures.push((
-                        format!("{file}-f{f}-{group}"),
-                        svg(&heading, &panels(&runs)?, distinct(&runs, |o| o.key.beta).len())?,
-                    ));
-                }
+            for before in distinct(&of_f, |o| parts(&o.key.rule).0) {
+                let runs = only(&of_f, |o| parts(&o.key.rule).0 == before);
+                let (heading, group) = match before {
+                    "" => (format!("{name}: n = {n}, f = {f}"), "rules".into()),
+                    _ => (format!("{name}: n = {n}, f = {f}, rules after {before}"), in_a_name(before)),
+                };
+                let columns = distinct(&runs, |o| o.key.beta).len();
+                figures.push((format!("{file}-f{f}-{group}"), svg(&heading, &panels(&runs, &families)?, columns)?));
             }
         }
         figures.push((format!("{file}-worst"), worst(&name, &of_set)?));
@@ -123,14 +122,24 @@ fn table(title: &str, outcomes: &[&Outcome]) -> Table {
     }
 }
 
-/// A row of panels an attack, in it one a β.
-fn panels(outcomes: &[&Outcome]) -> Result<Vec<Panel>, BoxError> {
+/// The pre-aggregations of a rule's specification, if any, and what follows them.
+fn parts(rule: &str) -> (&str, &str) {
+    rule.rsplit_once('+').unwrap_or(("", rule))
+}
+
+/// A specification as a part of a file's name.
+fn in_a_name(spec: &str) -> String {
+    spec.replace([':', '=', ',', '+'], "-")
+}
+
+/// A row of panels an attack, in it one a β; `families` are the rules that have a colour each.
+fn panels(outcomes: &[&Outcome], families: &[&str]) -> Result<Vec<Panel>, BoxError> {
     let rules = distinct(outcomes, |o| &o.key.rule);
     let mut panels = Vec::new();
     for attack in distinct(outcomes, |o| &o.key.attack) {
         let title = title(attack)?;
         for beta in distinct(outcomes, |o| o.key.beta) {
-            let curve = |(family, rule): (usize, &&String)| {
+            let curve = |rule: &&String| {
                 let runs = only(outcomes, |o| o.key.rule == **rule && o.key.attack == *attack && o.key.beta == beta);
                 let longest = runs.iter().map(|run| &run.accuracy).max_by_key(|points| points.len());
                 // A run that broke off counts as 0 from there on.
@@ -141,14 +150,14 @@ fn panels(outcomes: &[&Outcome]) -> Result<Vec<Panel>, BoxError> {
                 let point = |(k, &step): (usize, &usize)| Point { step, accuracy: at(k).0, loss: 0.0, lambda: 0.0, spread: 0.0 };
                 Curve {
                     label: rule.to_string(),
-                    family,
+                    family: families.iter().position(|family| *family == parts(rule).1).unwrap_or(0),
                     dashed: false,
                     broke_off: !runs.is_empty() && runs.iter().all(|run| run.broke_off()),
                     deviations: (0..steps.len()).map(|k| at(k).1.unwrap_or(0.0)).collect(),
                     points: steps.iter().enumerate().map(point).collect(),
                 }
             };
-            panels.push(Panel { title: format!("{title}, β = {beta}"), curves: rules.iter().enumerate().map(curve).collect() });
+            panels.push(Panel { title: format!("{title}, β = {beta}"), curves: rules.iter().map(curve).collect() });
         }
     }
     Ok(panels)
@@ -265,12 +274,12 @@ mod tests {
         };
         let outcomes = [outcome(0, &[(0, 0.2), (10, 0.4)], Some("no")), outcome(1, &[(0, 0.2), (10, 0.6), (20, 0.8)], None)];
         let outcomes: Vec<&Outcome> = outcomes.iter().collect();
-        let curve = &panels(&outcomes).unwrap()[0].curves[0];
+        let curve = &panels(&outcomes, &["median", "average"]).unwrap()[0].curves[0];
         assert_eq!(
             curve.points.iter().map(|point| (point.step, point.accuracy)).collect::<Vec<_>>(),
             [(0, 0.2), (10, 0.5), (20, 0.4)]
         );
-        assert!(!curve.broke_off && curve.deviations.len() == 3);
+        assert!(!curve.broke_off && curve.deviations.len() == 3 && curve.family == 1);
         assert_eq!(table("", &outcomes).rows[0][1], "40.0 ± 56.6 (60.0 ± 28.3), 1 refused");
         assert!(explained(&outcomes).unwrap()[1].contains("refused by average: no"));
     }
