@@ -30,6 +30,10 @@ fn training_refuses_what_it_cannot_read_or_run() {
         ("--attack krum", "none, alie"),
         ("-n 4 -f 2", "f < n/2"),
         ("--clip 0", "clip must be"),
+        ("--dataset mnist --model lstm", "logistic, mlp"),
+        ("-o nowhere/a.svg", "nowhere"),
+        ("-o a.jpg", "NAME.png"),
+        ("--threads 0", "0"),
     ] {
         folder.fails(&format!("train --quiet --steps 2 --device cpu {arguments}"), part);
     }
@@ -45,6 +49,27 @@ fn training_draws_a_figure_and_diagnoses() {
         "{out}"
     );
     assert_eq!(folder.names(), ["a.svg"]);
+    folder.succeeds("train --steps 2 --device cpu --attack sf --quiet -o a.png --threads 1");
+    folder.succeeds("train --steps 2 --device cpu --attack sf --quiet -o both");
+    assert_eq!(folder.names(), ["a.png", "a.svg", "both.png", "both.svg"]);
+    assert!(fs::read(folder.path("both.png")).unwrap().starts_with(b"\x89PNG"));
+    assert_eq!(fs::read(folder.path("a.png")).unwrap(), fs::read(folder.path("both.png")).unwrap());
+}
+
+/// A rule that gives up on rows stops its own run and no other.
+#[cfg(feature = "train")]
+#[test]
+fn a_rule_that_gives_up_is_a_result() {
+    // Three rows hold NaN, and the rule is told to expect one.
+    let grid = "datasets = ['digits']\nf = [3]\nrules = ['krum:f=1', 'median']\nattacks = ['nan', 'alie:z=max', 'mimic:worker=12']\n\
+                betas = [0.0]\nseeds = [1]\nsteps = 4";
+    let folder = Folder::new().with("grid.toml", grid.as_bytes());
+    let out = folder.succeeds("reproduce grid.toml --out out");
+    assert!(out.contains("4 of 4 runs done") && out.contains("left out") && out.contains("mimic"), "{out}");
+    let report = fs::read_to_string(folder.path("out/report.html")).unwrap();
+    assert!(["1 refused", "refused by krum:f=1: step 0", "more than f = 1"].iter().all(|part| report.contains(part)));
+    let out = folder.succeeds("train --steps 4 --device cpu --attack nan --attack alie --rule krum:f=1 -n 15 -f 3 -o a.svg");
+    assert!(out.contains("refused by krum:f=1: step 0") && out.matches("refused").count() == 4, "{out}");
 }
 
 /// A grid that was cut short, in the middle of a line, ends as one that was not: every run once, with the same accuracies.
@@ -65,13 +90,20 @@ fn a_grid_of_runs_resumes() {
     let (whole, path) = (lines(), folder.path("out/results.jsonl"));
     let text = fs::read(&path).unwrap();
     fs::write(&path, &text[..text.len() / 2]).unwrap();
-    assert!(folder.succeeds("reproduce grid.toml --out out --report-only").contains("the rest is open"));
+    let torn = fs::read(&path).unwrap();
+    let locked = fs::File::open(&path).unwrap();
+    locked.lock().unwrap();
+    assert!(folder.succeeds("reproduce grid.toml --out out --report-only --report so-far").contains("the rest is open"));
+    assert!(fs::read(&path).unwrap() == torn && folder.path("so-far/digits-mlp-hidden-32-worst.png").exists());
+    folder.fails("reproduce grid.toml --out out", "another run");
+    drop(locked);
     folder.succeeds("reproduce grid.toml --out out --quiet");
     assert!(whole.len() == 12 && lines() == whole);
     let report = fs::read_to_string(folder.path("out/report.html")).unwrap();
     assert!(["<svg", "bulyan", "diverged", "worst attack"].iter().all(|part| report.contains(part)));
     folder.fails("reproduce bad.toml", "bad.toml");
     folder.fails("reproduce none.toml", "cannot read none.toml");
+    folder.fails("reproduce grid.toml --out nowhere --report-only", "nowhere");
 }
 
 fn command() -> Command {
@@ -609,7 +641,7 @@ fn bench_compares_with_plain_reads() {
     let folder = Folder::new();
     let gpu = gpu(&folder);
     for (device, size) in [("cpu", "-n 15 -d 9001"), (&gpu, "-n 6 -d 300")] {
-        let out = folder.succeeds(&format!("bench --quick {size} --repetitions 2 --device {device} --json --svg out.svg"));
+        let out = folder.succeeds(&format!("bench --quick {size} --repetitions 2 --device {device} --json --figure out.svg"));
         let json: Value = serde_json::from_str(&out).unwrap();
         let measured = json["measurements"].as_array().unwrap();
         let svg = fs::read_to_string(folder.path("out.svg")).unwrap();
@@ -647,7 +679,7 @@ fn bench_measures_a_file_and_prints_tables() {
     assert_eq!(sizes, [[N, D, 2], [N, D, 4]]);
     let calls = folder.succeeds("bench --what calls -n 5 -d 100 --rule mda --repetitions 1 --device cpu --markdown");
     assert!(calls.contains("| calls/s |") && calls.contains("| mda | 5 | 1 | 100 |"), "{calls}");
-    let scaling = "bench --what scaling -n 5,7 -d 100,1000,10000 --rule median --repetitions 1 --device cpu --svg scaling.svg";
+    let scaling = "bench --what scaling -n 5,7 -d 100,1000,10000 --rule median --repetitions 1 --device cpu -o scaling";
     assert!(folder.succeeds(scaling).lines().filter(|line| line.starts_with("median")).count() == 6);
     assert!(fs::read_to_string(folder.path("scaling.svg")).unwrap().contains("median, n = 7"));
     let help = folder.succeeds("bench --help");
@@ -666,7 +698,8 @@ fn bench_measures_a_file_and_prints_tables() {
         ("--input in.npy -n 5", "cannot be used with"),
         ("--input nowhere.npy", "nowhere.npy"),
         ("--json --markdown", "cannot be used with"),
-        ("--svg nowhere/out.svg", "nowhere/out.svg"),
+        ("--figure nowhere/out.svg", "nowhere/out.svg"),
+        ("--figure out.jpg", "NAME.png"),
         ("-n 1000000000 -d 18446744073709551615 --device cpu", "matrix"),
     ] {
         folder.fails(&format!("bench {arguments}"), part);

@@ -21,23 +21,31 @@ pub enum Factor {
 }
 
 impl Factor {
-    /// The row of this factor.
+    /// The row of this factor; `row(c)` is ḡ + c·(row(1) − ḡ).
     ///
     /// # Errors
-    /// [`AttackError::RuleMissing`] if a search has no rule to ask; what the rule refuses.
+    /// [`AttackError::RuleMissing`] if a search has no rule to ask.
     pub(super) fn row(self, scene: &Scene, row: impl Fn(f64) -> Vec<f32>) -> Result<Vec<f32>, AttackError> {
         let factor = match self {
             Self::Fixed(factor) => factor,
-            Self::Search => {
-                let mean = scene.mean();
-                search(|factor| -> Result<f64, AttackError> {
-                    let aggregate = scene.aggregate(&row(factor))?;
-                    Ok(aggregate.iter().zip(&mean).map(|(&r, m)| (f64::from(r) - m).powi(2)).sum())
-                })?
-            }
+            Self::Search => match scene.worst_on_line(&row(1.0)) {
+                Some(factor) => factor,
+                None => tried(scene, &row)?,
+            },
         };
         Ok(row(factor))
     }
+}
+
+/// The search that tries rows on the rule.
+fn tried(scene: &Scene, row: &impl Fn(f64) -> Vec<f32>) -> Result<f64, AttackError> {
+    let mean = scene.mean();
+    search(|factor| match scene.aggregate(&row(factor)) {
+        Ok(aggregate) => Ok(aggregate.iter().zip(&mean).map(|(&r, m)| (f64::from(r) - m).powi(2)).sum()),
+        // What the rule refuses does no damage.
+        Err(AttackError::Rule(_)) => Ok(0.0),
+        Err(error) => Err(error),
+    })
 }
 
 impl FromStr for Factor {
@@ -68,6 +76,9 @@ impl Display for Factor {
 /// What `damage` refuses.
 pub(super) fn search<E>(mut damage: impl FnMut(f64) -> Result<f64, E>) -> Result<f64, E> {
     let (mut best, mut most) = (0.0, damage(0.0)?);
+    if most.is_nan() {
+        most = f64::NEG_INFINITY; // worse than any number
+    }
     let (mut step, mut growth) = (1.0, 2.0);
     for _ in 1..EVALUATIONS {
         let factor = f64::abs(best + step); // never below 0: a step over it is reflected
@@ -105,6 +116,8 @@ mod tests {
 
     #[test]
     fn damage_that_is_no_number_is_never_chosen() {
+        let found = search(|factor| Ok::<_, Infallible>(if factor < 0.5 { f64::NAN } else { factor.min(3.0) }));
+        assert!(found.unwrap() >= 2.0);
         let found = search(|factor| Ok::<_, Infallible>(if factor > 2.0 { f64::NAN } else { factor }));
         assert!((1.0..=2.0).contains(&found.unwrap()));
     }

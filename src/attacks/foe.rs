@@ -82,4 +82,15 @@ mod tests {
         let row = attack.row(&scene.with_rule(&rule)).unwrap().unwrap();
         assert!((-4.0..-3.5).contains(&row[0]), "{row:?}");
     }
+
+    #[test]
+    fn what_the_rule_refuses_is_not_chosen() {
+        let honest: [&[f32]; 2] = [&[1.0, 0.0], &[1.0, 2.0]];
+        let rule = |rows: &crate::Rows| match rows.row(2)[0] {
+            x if x.abs() > 4.0 => Err("too far".into()),
+            _ => Ok(rows.row(2).to_vec()),
+        };
+        let row = Foe { nu: Factor::Search }.row(&Scene::new(&honest, 1).unwrap().with_rule(&rule)).unwrap().unwrap();
+        assert!((-4.0..-3.0).contains(&row[0]), "{row:?}");
+    }
 }

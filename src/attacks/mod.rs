@@ -16,7 +16,8 @@
 //! | `nan`, `inf`, `zero`, `huge` | NaN, ∞, 0 or 3·10³⁸ in every coordinate | `fault.rs` |
 //! | `silent` | nothing is sent | `silent.rs` |
 //!
-//! A search tries 16 factors at each step and takes the one whose aggregate is farthest from ḡ.
+//! A search tries 16 factors at each step and takes the one whose aggregate is farthest from ḡ; where the rule is decided by inner
+//! products, so is the search, at the cost of one aggregate ([`worst_on_line`]).
 //!
 //! To add one: a file with the type and its [`Attack`], its [`Entry`], and a line in [`list`].
 //!
@@ -36,6 +37,7 @@ mod fault;
 mod foe;
 mod gaussian;
 mod label_flip;
+mod line;
 mod mimic;
 mod none;
 mod sign_flip;
@@ -47,6 +49,7 @@ pub use fault::Fault;
 pub use foe::Foe;
 pub use gaussian::Gaussian;
 pub use label_flip::LabelFlip;
+pub use line::worst_on_line;
 pub use mimic::Mimic;
 pub use none::NoAttack;
 pub use sign_flip::SignFlip;
@@ -94,6 +97,10 @@ pub trait Attack: Debug + Send {
 /// The server's rule, as an attack may ask it: from the n rows of all workers to one.
 pub type AskRule<'a> = dyn Fn(&Rows) -> Result<Vec<f32>, BoxError> + 'a;
 
+/// The same in short for rows on a line, as [`worst_on_line`] answers: from the honest rows with p behind them, and the number of
+/// attackers, to the factor. `None` if only trying rows can tell.
+pub type AskLine<'a> = dyn Fn(&Rows, usize) -> Option<f64> + 'a;
+
 /// What an attack knows at one step: everything.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
@@ -101,6 +108,7 @@ pub struct Scene<'a> {
     f: usize,
     flipped: Option<&'a [f32]>,
     rule: Option<&'a AskRule<'a>>,
+    line: Option<&'a AskLine<'a>>,
 }
 
 impl<'a> Scene<'a> {
@@ -112,7 +120,7 @@ impl<'a> Scene<'a> {
         let d = honest.first().ok_or(AttackError::NoHonestRow)?.len();
         match honest.iter().position(|row| row.len() != d) {
             Some(row) => Err(AttackError::Width { row, found: honest[row].len(), expected: d }),
-            None => Ok(Self { honest, f, flipped: None, rule: None }),
+            None => Ok(Self { honest, f, flipped: None, rule: None, line: None }),
         }
     }
 
@@ -131,6 +139,18 @@ impl<'a> Scene<'a> {
     #[must_use]
     pub fn with_rule(self, rule: &'a AskRule<'a>) -> Self {
         Self { rule: Some(rule), ..self }
+    }
+
+    /// Adds a quick answer for rows on a line, for attacks that search.
+    #[must_use]
+    pub fn with_line(self, line: &'a AskLine<'a>) -> Self {
+        Self { line: Some(line), ..self }
+    }
+
+    /// The factor c ≥ 0 with which ḡ + c·(p − ḡ) harms most, if there is a quick way to know it.
+    pub fn worst_on_line(&self, p: &[f32]) -> Option<f64> {
+        let rows: Vec<&[f32]> = self.honest.iter().copied().chain([p]).collect();
+        self.line?(&Rows::from_rows(&rows).ok()?, self.f)
     }
 
     /// What the server would make of the honest rows and f copies of `row`.

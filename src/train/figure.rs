@@ -23,8 +23,8 @@ pub struct Curve {
     pub family: usize,
     /// Dashed with hollow markers (say, without momentum) instead of solid with full ones.
     pub dashed: bool,
-    /// Whether the run broke off; its end then gets a cross.
-    pub diverged: bool,
+    /// Whether the run broke off before its last step; its end then gets a cross.
+    pub broke_off: bool,
     /// The measurements.
     pub points: Vec<Point>,
     /// Standard deviation of the accuracy at each point, drawn as a band around the curve; empty for none.
@@ -116,7 +116,7 @@ fn draw_panel(cell: &Area, panel: &Panel, last: usize) -> Result<(), TrainError>
         .map_err(refused)?;
     let plane = chart.plotting_area();
     let every = panel.curves.iter().map(|c| c.points.len()).max().unwrap_or(0).div_ceil(MARKS).max(1);
-    let mut diverged = None;
+    let mut ends = None;
     for (index, curve) in panel.curves.iter().enumerate() {
         let path: Vec<(i32, i32)> =
             curve.points.iter().map(|p| plane.map_coordinate(&(p.step as f64, p.accuracy * 100.0))).collect();
@@ -125,18 +125,18 @@ fn draw_panel(cell: &Area, panel: &Panel, last: usize) -> Result<(), TrainError>
         let path: Vec<_> = path.iter().map(|(x, y)| (x - corner.0, y - corner.1)).collect();
         for corners in band(curve) {
             let corners = corners.map(|at| plane.map_coordinate(&at)).map(|(x, y)| (x - corner.0, y - corner.1));
-            cell.draw(&Polygon::new(corners.to_vec(), colour(curve.family).mix(0.15).filled())).map_err(refused)?;
+            cell.draw(&Polygon::new(corners.to_vec(), colour(curve.family).mix(0.12).filled())).map_err(refused)?;
         }
         // Each curve has its marks at steps of its own, so they do not hide each other.
         let first = every * (2 * index + 1) / (2 * panel.curves.len());
         draw_curve(cell, curve, &path, path.iter().skip(first).step_by(every))?;
-        if let Some(&end) = path.last().filter(|_| curve.diverged) {
+        if let Some(&end) = path.last().filter(|_| curve.broke_off) {
             cell.draw(&Cross::new(end, 5, ShapeStyle::from(&BLACK).stroke_width(2))).map_err(refused)?;
-            diverged = diverged.max(Some(end));
+            ends = ends.max(Some(end));
         }
     }
-    if let Some((x, y)) = diverged {
-        cell.draw(&Text::new("diverged", (x + 10, y - 6), font(12))).map_err(refused)?;
+    if let Some((x, y)) = ends {
+        cell.draw(&Text::new("broke off", (x + 10, y - 6), font(12))).map_err(refused)?;
     }
     Ok(())
 }
@@ -178,7 +178,7 @@ mod tests {
     fn curve(label: &str, family: usize, dashed: bool) -> Curve {
         let points =
             (0..9).map(|i| Point { step: i * 10, accuracy: i as f64 / 10.0, loss: 1.0, lambda: 0.1, spread: 1.0 }).collect();
-        Curve { label: label.into(), family, dashed, diverged: false, points, deviations: vec![0.05; 9] }
+        Curve { label: label.into(), family, dashed, broke_off: false, points, deviations: vec![0.05; 9] }
     }
 
     #[test]
@@ -199,9 +199,9 @@ mod tests {
     fn runs_that_broke_off_are_marked_and_said_once() {
         let mut short = curve("Average", 0, false);
         short.points.truncate(3);
-        short.diverged = true;
+        short.broke_off = true;
         let panel = Panel { title: "FOE".into(), curves: vec![short.clone(), short, curve("Median", 1, false)] };
-        assert_eq!(svg("", &[panel], 1).unwrap().matches("diverged").count(), 1);
+        assert_eq!(svg("", &[panel], 1).unwrap().matches("broke off").count(), 1);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::figure::{GREY, font};
 const CELL: (i32, i32) = (128, 34);
 /// Room for the names of the rows, and for the title and the names of the columns.
 const MARGIN: (i32, i32) = (230, 84);
-/// The colour of 100 %: the palette's blue.
+/// The colour of the best value: the palette's blue.
 const FULL: (f64, f64, f64) = (0.0, 114.0, 178.0);
 
 /// The table as the text of an SVG file. `values` are accuracies from 0 to 1, a list for each row; `None` leaves a cell empty.
@@ -36,6 +36,9 @@ pub fn svg(title: &str, rows: &[String], columns: &[String], values: &[Vec<Optio
         let root = SVGBackend::with_string(&mut text, (width as u32, height as u32)).into_drawing_area();
         root.fill(&WHITE).map_err(refused)?;
         root.draw(&Text::new(title.to_owned(), (16, 16), font(19))).map_err(refused)?;
+        // The fourth power of the share of the best: the eye tells the good ones apart.
+        let best = values.iter().flatten().flatten().copied().fold(f64::MIN_POSITIVE, f64::max);
+        let shade = |value: f64| (value / best).clamp(0.0, 1.0).powi(4);
         let middle = font(14).pos(Pos::new(HPos::Center, VPos::Center));
         for (j, column) in columns.iter().enumerate() {
             let x = MARGIN.0 + CELL.0 * j as i32 + CELL.0 / 2;
@@ -47,14 +50,13 @@ pub fn svg(title: &str, rows: &[String], columns: &[String], values: &[Vec<Optio
             root.draw(&Text::new(row.clone(), (MARGIN.0 - 12, y + CELL.1 / 2), name)).map_err(refused)?;
             for (j, value) in values.iter().enumerate() {
                 let x = MARGIN.0 + CELL.0 * j as i32;
-                let share = value.unwrap_or(0.0).clamp(0.0, 1.0);
-                // Quadratic: the eye tells the good ones apart.
-                let towards = |full: f64| (255.0 + (full - 255.0) * share * share) as u8;
+                let shade = shade(value.unwrap_or(0.0));
+                let towards = |full: f64| (255.0 + (full - 255.0) * shade) as u8;
                 let fill = if value.is_some() { RGBColor(towards(FULL.0), towards(FULL.1), towards(FULL.2)) } else { GREY };
                 let corners = [(x, y), (x + CELL.0 - 2, y + CELL.1 - 2)];
                 root.draw(&Rectangle::new(corners, fill.filled())).map_err(refused)?;
                 if let Some(value) = value {
-                    let ink = if share > 0.75 { WHITE } else { BLACK };
+                    let ink = if shade > 0.65 { WHITE } else { BLACK };
                     let at = (x + CELL.0 / 2, y + CELL.1 / 2);
                     root.draw(&Text::new(format!("{:.1}", 100.0 * value), at, middle.color(&ink))).map_err(refused)?;
                 }

@@ -52,7 +52,7 @@ use std::{cell::RefCell, iter};
 use fastrand::Rng;
 
 use crate::Rows;
-use crate::attacks::{Attack, AttackError, Scene, mean, narrow};
+use crate::attacks::{AskLine, AskRule, Attack, AttackError, Scene, mean, narrow};
 
 /// The learning rate γₜ = initial / (1 + decay·⌊t / hold⌋).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -321,9 +321,10 @@ pub fn train_with(
         let (sent, aggregate) = {
             let server = RefCell::new(&mut *server);
             let ask = |rows: &Rows| server.borrow_mut().combine(rows);
+            let line = |rows: &Rows, attackers| server.borrow_mut().worst_on_line(rows, attackers);
             let row = match attackers {
                 0 => None,
-                _ => byzantine_row(attack, &sent, attackers, flipped.as_deref(), &ask)
+                _ => byzantine_row(attack, &sent, attackers, flipped.as_deref(), (&ask, &line))
                     .map_err(|source| TrainError::Attack { step, source })?,
             };
             let rows: Vec<&[f32]> =
@@ -382,9 +383,9 @@ fn byzantine_row(
     honest: &[&[f32]],
     f: usize,
     flipped: Option<&[f32]>,
-    ask: &dyn Fn(&Rows) -> Result<Vec<f32>, BoxError>,
+    (ask, line): (&AskRule, &AskLine),
 ) -> Result<Option<Vec<f32>>, AttackError> {
-    let scene = Scene::new(honest, f)?.with_rule(ask);
+    let scene = Scene::new(honest, f)?.with_rule(ask).with_line(line);
     attack.row(&match flipped {
         Some(row) => scene.with_flipped(row)?,
         None => scene,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::BoxError;
+use crate::attacks::worst_on_line;
 use crate::{Engine, Rows, Rule};
 
 /// The rule at the server. Closures `FnMut(&Rows) -> Result<Vec<f32>, E>` are servers too.
@@ -16,6 +17,12 @@ pub trait Server {
     /// # Errors
     /// Whatever stops the rule.
     fn combine(&mut self, sent: &Rows<'_>) -> Result<Vec<f32>, BoxError>;
+
+    /// A quick answer for attacks that search, as [`worst_on_line`] gives it; none unless the server knows better.
+    fn worst_on_line(&mut self, line: &Rows<'_>, attackers: usize) -> Option<f64> {
+        let _ = (line, attackers);
+        None
+    }
 }
 
 impl<F, E> Server for F
@@ -61,6 +68,10 @@ impl Server for RuleServer {
         let mut values = vec![0.0; sent.d()];
         pollster::block_on(self.engine.run(&*self.rule, (&rows).into(), self.f, &absent, &mut values))?;
         Ok(values)
+    }
+
+    fn worst_on_line(&mut self, line: &Rows<'_>, attackers: usize) -> Option<f64> {
+        worst_on_line(&self.engine, &self.rule, self.f, line, attackers)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::failure::Failure;
 use crate::input::Data;
-use crate::output::{Target, publish};
+use crate::output::publish;
+use crate::picture::Figure;
 use crate::{aggregate, print};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -65,9 +66,10 @@ pub(crate) struct BenchArgs {
     /// Print JSON
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
-    /// Draw a figure, SVG: the fraction of the limit; of scaling, if nothing else is measured, time against d
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
+    /// Draw a figure, NAME.svg or NAME.png, or NAME for both: the fraction of the limit; of scaling, if nothing else is measured, time
+    /// against d
+    #[arg(short = 'o', long, value_name = "NAME", alias = "svg")]
+    figure: Option<PathBuf>,
 }
 
 /// A part of the measurements.
@@ -113,8 +115,8 @@ can tell also report the time that kernels took by their own clock, without tran
 Examples:
   resam bench --quick
   resam bench --rule krum --rule nnm+trimmed_mean -n 25 -f 5 -d 1000000
-  resam bench --what kernels -n 15,25,51 --device cpu --device auto --svg kernels.svg
-  resam bench --what scaling -n 25 -d 100000,1000000,10000000 --svg scaling.svg --markdown
+  resam bench --what kernels -n 15,25,51 --device cpu --device auto --figure kernels.svg
+  resam bench --what scaling -n 25 -d 100000,1000000,10000000 --figure scaling.svg --markdown
   resam bench --what streaming --device gpu -d 20000000 --memory-budget 256MiB
   resam bench --input momentums.npy --rule krum -f 3 --json
 
@@ -138,7 +140,7 @@ struct Found {
 }
 
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
-    let svg = args.svg.as_deref().map(|path| Target::new(path, &[])).transpose()?;
+    let figure = args.figure.as_deref().map(Figure::new).transpose()?;
     let file = args.input.as_deref().map(Data::open).transpose()?;
     let mut found = Found { measured: Vec::new(), missing: Vec::new() };
     let mut devices = Vec::new();
@@ -156,8 +158,8 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
         let reason = found.missing.first().map_or("no size and no rule", |(.., reason)| reason);
         return Err(Failure::new(format_args!("nothing could be measured: {reason}")));
     }
-    if let Some(target) = svg {
-        publish([target.stage([found.figure(&devices)?.as_bytes()])?])?;
+    if let Some(figure) = figure {
+        publish(figure.stage(&found.figure(&devices)?)?)?;
     }
     found.print(&args, &devices)
 }

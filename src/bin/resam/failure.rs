@@ -30,6 +30,8 @@ impl Display for Failure {
     }
 }
 
+impl std::error::Error for Failure {}
+
 impl From<resam::Error> for Failure {
     fn from(e: resam::Error) -> Self {
         Self::new(e)

@@ -10,10 +10,13 @@ mod input;
 mod mapping;
 mod npy;
 mod output;
+mod picture;
 mod print;
 #[cfg(feature = "train")]
 mod reproduce;
 mod rules;
+#[cfg(feature = "train")]
+mod settings;
 #[cfg(feature = "train")]
 mod train;
 

@@ -3,7 +3,8 @@
 use std::{
     io,
     io::{IsTerminal, Write},
-    path::{Path, PathBuf},
+    num::NonZeroUsize,
+    path::PathBuf,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -17,14 +18,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::ThreadPoolBuilder;
 use resam::{
     Engine, Spec,
-    attacks::{self, Attack},
+    attacks::{self, AttackError},
     train::{
-        BoxError, Config, Model, Partition, Point, Rate, RuleServer, Split, TrainError,
+        BoxError, Config, Model, Point, RuleServer, Split, TrainError,
         datasets::{self, Source},
         figure::{Curve, Panel, svg},
         model, train_with,
     },
 };
+
+use crate::{output::publish, picture::Figure, settings::Settings};
 
 const BASELINE: &str = "average";
 /// The attacks of a run that names none. The last one does not hide among the honest rows but shouts, and an average listens.
@@ -52,24 +55,6 @@ pub struct TrainArgs {
     #[arg(long, value_name = "NAME", default_value = "digits")]
     dataset: String,
 
-    /// Folder with the files of the data set; for fashion_mnist, without it, the folder of Debian's package
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-
-    /// How the training data are split over the honest workers: iid, dirichlet:alpha=A (the smaller A, the fewer classes a
-    /// worker sees) or extreme (sorted by class)
-    #[arg(long, value_name = "SPEC", default_value_t = Partition::Iid)]
-    split: Partition,
-
-    /// Model: logistic, mlp[:hidden=100], cnn (28×28 images) or cifar_cnn (32×32 in colour)
-    /// [default: by data set, see below]
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-
-    /// n, the number of workers [default: by data set]
-    #[arg(short = 'n', long)]
-    workers: Option<usize>,
-
     /// f, the number of Byzantine workers among them [default: by data set]
     #[arg(short = 'f', long)]
     byzantine: Option<usize>,
@@ -77,38 +62,6 @@ pub struct TrainArgs {
     /// β, the momentum of the workers; runs without momentum are shown beside it
     #[arg(long, default_value_t = Config::default().beta)]
     beta: f32,
-
-    /// Number of steps [default: by data set]
-    #[arg(long)]
-    steps: Option<usize>,
-
-    /// Examples in each worker's mini-batch [default: by data set]
-    #[arg(long)]
-    batch: Option<usize>,
-
-    /// Learning rate γ at the start [default: by data set]
-    #[arg(long, value_name = "RATE")]
-    lr: Option<f32>,
-
-    /// Steps T between two drops of the learning rate γ/(1 + D·⌊step/T⌋); 0 keeps it constant [default: by data set]
-    #[arg(long, value_name = "T")]
-    hold: Option<usize>,
-
-    /// What each drop of the learning rate adds to its divisor [default: by data set]
-    #[arg(long, value_name = "D")]
-    decay: Option<f32>,
-
-    /// L2 penalty: the factor of ½‖θ‖² in the loss [default: by data set]
-    #[arg(long, value_name = "FACTOR")]
-    l2: Option<f32>,
-
-    /// Clip gradients to this norm before they enter the momentum [default: by data set]
-    #[arg(long, value_name = "NORM")]
-    clip: Option<f32>,
-
-    /// Steps between two measurements [default: by data set]
-    #[arg(long, value_name = "STEPS")]
-    measure: Option<usize>,
 
     /// Seed of the start, the mini-batches and everything else random
     #[arg(long, default_value_t = Config::default().seed)]
@@ -118,14 +71,21 @@ pub struct TrainArgs {
     #[arg(long, default_value = "auto")]
     device: String,
 
-    /// File to draw the figure to, as SVG
-    #[arg(short = 'o', long, value_name = "FILE.svg", default_value = "resam-train.svg")]
+    #[command(flatten)]
+    settings: Settings,
+
+    /// The figure, NAME.svg or NAME.png, or NAME for both
+    #[arg(short = 'o', long, value_name = "NAME", default_value = "resam-train")]
     figure: PathBuf,
 
     /// Print a second table: the largest ‖R − m̄‖ / max ‖mᵢ − mⱼ‖ that was measured, R the aggregate and m̄ the mean of the
     /// honest momentums mᵢ. A resilient rule keeps it below its λ
     #[arg(long, conflicts_with = "quiet")]
     diagnose: bool,
+
+    /// Runs side by side [default: the number of cores]
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<NonZeroUsize>,
 
     /// Print nothing but errors
     #[arg(short, long)]
@@ -153,7 +113,7 @@ Examples:
   resam train                                      six attacks against the trimmed mean
   resam train --rule median --attack alie          one rule, one attack
   resam train --attack alie --attack foe:nu=20     attacks with their own strength
-  resam train -n 25 -f 11 --beta 0.9 -o f11.svg    more workers, more of them hostile
+  resam train -n 25 -f 11 --beta 0.9 -o f11.png    more workers, more of them hostile
   resam train --beta 0.9 --quiet -o beta-0.9.svg   only the figure
   resam train --dataset fashion_mnist --rule nnm+trimmed_mean
   resam train --dataset mnist --data ~/mnist --model cnn --measure 50
@@ -181,6 +141,8 @@ pub struct Run {
     pub points: Vec<Point>,
     /// Whether a value stopped being finite.
     pub diverged: bool,
+    /// Why the rule gave up, if it did.
+    pub refused: Option<String>,
 }
 
 /// Runs the command.
@@ -190,7 +152,9 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
     let config = &args.config(source);
     config.check()?;
     let attacks = args.attacks();
-    let titles = attacks.iter().map(|spec| Ok(title(&*attacks::by_name(spec)?))).collect::<Result<Vec<_>, BoxError>>()?;
+    let titles = attacks.iter().map(|spec| title(spec)).collect::<Result<Vec<_>, _>>()?;
+    let model = args.settings.model(source);
+    model::by_name(model, 1, 1)?; // a wrong name must not wait for the data
     let rules = args.rules();
     let engine = Engine::open_blocking(&args.device)?;
     for rule in &rules {
@@ -199,15 +163,13 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
     let columns: Vec<(&str, f32)> = rules.iter().flat_map(|rule| args.betas().map(move |beta| (*rule, beta))).collect();
     let jobs: Vec<Job> = attacks.iter().flat_map(|attack| columns.iter().map(|&(rule, beta)| Job { attack, rule, beta })).collect();
 
-    if !folder(&args.figure).is_dir() {
-        return Err(format!("there is no folder {} to put the figure into", folder(&args.figure).display()).into());
-    }
+    let figure = Figure::new(&args.figure)?;
 
-    let data = &source.load(args.data.as_deref())?;
-    let model = &*model::by_name(args.model.as_deref().unwrap_or(source.model), data.train.inputs, data.train.classes)?;
+    let data = &source.load(args.settings.data.as_deref())?;
+    let model = &*model::by_name(model, data.train.inputs, data.train.classes)?;
     let bar = bar(args.quiet, jobs.len() * config.steps);
     let task = Task { engine, model, data, config };
-    let runs = in_parallel(&jobs, |job| task.run(job, &bar));
+    let runs = in_parallel(args.threads, &jobs, |job| task.run(job, &bar));
     bar.finish_and_clear();
     let runs = runs.into_iter().collect::<Result<Vec<_>, _>>()?;
 
@@ -217,8 +179,7 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
     });
     let (n, f, beta) = (config.workers, config.byzantine, config.beta);
     let heading = format!("Learning {} with {n} workers, {f} of them Byzantine (n = {n}, f = {f}, β = {beta})", source.title);
-    write_whole(&args.figure, svg(&heading, &panels.collect::<Vec<_>>(), 3)?.as_bytes())
-        .map_err(|error| format!("cannot write {}: {error}", args.figure.display()))?;
+    publish(figure.stage(&svg(&heading, &panels.collect::<Vec<_>>(), 3)?)?)?;
     if !args.quiet {
         let mut out = io::stdout().lock();
         writeln!(out, "{heading}, test accuracy after {} steps:\n", config.steps)?;
@@ -232,6 +193,9 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
                 writeln!(out, "λ of {rule}: {}", lambda.map_or("none known".into(), |lambda| format!("{lambda:.3}")))?;
             }
         }
+        for (rule, run) in columns.iter().map(|(rule, _)| rule).cycle().zip(&runs) {
+            run.refused.iter().try_for_each(|reason| writeln!(out, "\nrefused by {rule}: {reason}"))?;
+        }
         writeln!(out, "\n{:.1} s; curves in {}", start.elapsed().as_secs_f64(), args.figure.display())?;
     }
     Ok(())
@@ -240,24 +204,8 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
 impl TrainArgs {
     /// The data set's settings, with those that the user gave in their place.
     fn config(&self, source: &Source) -> Config {
-        let suited = source.config();
-        Config {
-            workers: self.workers.unwrap_or(suited.workers),
-            byzantine: self.byzantine.unwrap_or(suited.byzantine),
-            beta: self.beta,
-            steps: self.steps.unwrap_or(suited.steps),
-            batch: self.batch.unwrap_or(suited.batch),
-            rate: Rate {
-                initial: self.lr.unwrap_or(suited.rate.initial),
-                hold: self.hold.unwrap_or(suited.rate.hold),
-                decay: self.decay.unwrap_or(suited.rate.decay),
-            },
-            partition: self.split,
-            l2: self.l2.unwrap_or(suited.l2),
-            clip: self.clip.or(suited.clip),
-            seed: self.seed,
-            measure: self.measure.unwrap_or(suited.measure),
-        }
+        let config = self.settings.config(source);
+        Config { byzantine: self.byzantine.unwrap_or(config.byzantine), beta: self.beta, seed: self.seed, ..config }
     }
 
     fn attacks(&self) -> Vec<&str> {
@@ -300,13 +248,25 @@ impl Task<'_> {
             bar.inc((point.step - points.last().map_or(0, |last| last.step)) as u64);
             points.push(*point);
         };
-        match train_with(self.model, self.data, &config, &mut *attack, &mut server, &mut progress) {
-            Ok(_) => Ok(Run { points, diverged: false }),
+        let ended = train_with(self.model, self.data, &config, &mut *attack, &mut server, &mut progress);
+        let last = points.last().map_or(0, |last| last.step);
+        bar.inc(config.steps.saturating_sub(last) as u64); // those that a run which broke off has no need of
+        let (diverged, refused) = match ended {
+            Ok(_) => (false, None),
             // A rule that breaks is a result of the experiment, not of the command.
-            Err(TrainError::NonFinite { .. }) => Ok(Run { points, diverged: true }),
-            Err(error) => Err(format!("rule {}, attack {}, β = {}: {error}", job.rule, job.attack, job.beta).into()),
-        }
+            Err(TrainError::NonFinite { .. }) => (true, None),
+            Err(error) if by_the_rule(&error) => (false, Some(error.to_string())),
+            Err(error) => return Err(format!("rule {}, attack {}, β = {}: {error}", job.rule, job.attack, job.beta).into()),
+        };
+        Ok(Run { points, diverged, refused })
     }
+}
+
+/// Was it the rule that gave up on the rows it got, and not the device that failed?
+fn by_the_rule(error: &TrainError) -> bool {
+    use resam::Error::{NonFinite, Parameter, Requirement, TooHard};
+    let TrainError::Part { source, .. } = error else { return false };
+    matches!(source.downcast_ref(), Some(NonFinite { .. } | Parameter { .. } | Requirement { .. } | TooHard { .. }))
 }
 
 /// The rule at the server, fresh for one run.
@@ -321,15 +281,15 @@ fn curve((rule, beta): (&str, f32), run: &Run) -> Curve {
         label: label(rule, beta),
         family: usize::from(rule != BASELINE),
         dashed: beta == 0.0,
-        diverged: run.diverged,
+        broke_off: run.diverged || run.refused.is_some(),
         points: run.points.clone(),
         deviations: Vec::new(),
     }
 }
 
-/// `work` of every item, in the items' order, on as many threads as the machine has cores. What rayon would share out within
+/// `work` of every item, in the items' order, on so many threads, or as many as the machine has cores. What rayon would share out within
 /// an item stays on the item's thread.
-pub fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub fn in_parallel<T: Sync, R: Send>(threads: Option<NonZeroUsize>, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new((0..items.len()).map(|_| None).collect::<Vec<_>>());
     let take = || {
@@ -342,7 +302,8 @@ pub fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync)
         }
     };
     thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from).min(items.len()) {
+        let threads = threads.or_else(|| thread::available_parallelism().ok()).map_or(1, usize::from);
+        for _ in 0..threads.min(items.len()) {
             scope.spawn(|| match ThreadPoolBuilder::new().num_threads(1).use_current_thread().build() {
                 Ok(alone) => alone.install(take),
                 Err(_) => take(),
@@ -356,15 +317,20 @@ fn label(rule: &str, beta: f32) -> String {
     format!("{rule}, β = {beta}")
 }
 
-/// The attack's title, with its row.
-pub fn title(attack: &dyn Attack) -> String {
-    let entry = attacks::list().iter().find(|entry| entry.name == attack.name());
-    format!("{}: {}", entry.map_or(attack.name(), |entry| entry.title), attack.description())
+/// A short title of an attack, with its parameters.
+pub fn title(spec: &str) -> Result<String, AttackError> {
+    let name = attacks::by_name(spec)?.name();
+    let title = attacks::list().iter().find(|entry| entry.name == name).map_or(name, |entry| entry.title);
+    Ok(spec.split_once(':').map_or(title.into(), |(_, parameters)| format!("{title}, {parameters}")))
 }
 
 /// The test accuracy at the end, in per cent.
-fn accuracy(run: &Run) -> Option<String> {
-    run.points.last().filter(|_| !run.diverged).map(|point| format!("{:.1} %", point.accuracy * 100.0))
+fn accuracy(run: &Run) -> String {
+    match run.points.last() {
+        _ if run.refused.is_some() => "refused".into(),
+        Some(last) if !run.diverged => format!("{:.1} %", last.accuracy * 100.0),
+        _ => "diverged".into(),
+    }
 }
 
 /// The largest realised coefficient of resilience.
@@ -374,56 +340,46 @@ pub fn largest_lambda(run: &Run) -> Option<f64> {
 }
 
 /// The same as text.
-fn largest(run: &Run) -> Option<String> {
-    largest_lambda(run).map(|largest| format!("{largest:.3}"))
+fn largest(run: &Run) -> String {
+    largest_lambda(run).map_or("none".into(), |largest| format!("{largest:.3}"))
 }
 
 /// Rows are attacks, columns rules and momentums.
-fn table(attacks: &[&str], labels: &[String], runs: &[Run], cell: impl Fn(&Run) -> Option<String>) -> String {
+fn table(attacks: &[&str], labels: &[String], runs: &[Run], cell: impl Fn(&Run) -> String) -> String {
     let first = attacks.iter().map(|spec| spec.chars().count()).max().unwrap_or(0);
     let mut text = format!("{:first$}", "");
     labels.iter().for_each(|label| text += &format!("   {label}"));
     for (spec, row) in attacks.iter().zip(runs.chunks(labels.len())) {
         text += &format!("\n{spec:first$}");
         for (label, run) in labels.iter().zip(row) {
-            let cell = cell(run).unwrap_or_else(|| "diverged".into());
-            text += &format!("   {cell:>width$}", width = label.chars().count());
+            text += &format!("   {:>width$}", cell(run), width = label.chars().count());
         }
     }
     text + "\n"
 }
 
-/// Where `path` lies.
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Writes a file that appears whole or not at all.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask, as for any new file
-    let mut file = builder.tempfile_in(folder(path))?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use resam::train::{Partition, Rate};
 
     #[test]
     fn results_keep_the_order_of_the_items() {
         let items: Vec<usize> = (0..50).collect();
-        assert_eq!(in_parallel(&items, |i| i * 2), (0..100).step_by(2).collect::<Vec<_>>());
-        assert!(in_parallel(&[], |i: &usize| *i).is_empty());
+        assert_eq!(in_parallel(None, &items, |i| i * 2), (0..100).step_by(2).collect::<Vec<_>>());
+        assert!(in_parallel(None, &[], |i: &usize| *i).is_empty());
+        let seen = Mutex::new(std::collections::HashSet::new());
+        in_parallel(NonZeroUsize::new(3), &items, |_| {
+            thread::sleep(std::time::Duration::from_millis(1));
+            seen.lock().unwrap().insert(thread::current().id())
+        });
+        assert_eq!(seen.into_inner().unwrap().len(), 3);
     }
 
     #[test]
     fn tables_are_aligned_and_name_divergence() {
         let point = Point { step: 1, accuracy: 0.9375, loss: 0.0, lambda: 0.25, spread: 1.0 };
-        let runs = [false, true].map(|diverged| Run { points: vec![point], diverged });
+        let runs = [false, true].map(|diverged| Run { points: vec![point], diverged, refused: None });
         let labels = [label("average", 0.0), label("median", 0.9)];
         let text = table(&["foe:nu=20"], &labels, &runs, accuracy);
         assert_eq!(text, "            average, β = 0   median, β = 0.9\nfoe:nu=20           93.8 %          diverged\n");
@@ -449,15 +405,17 @@ mod tests {
         assert_eq!(given, Config { byzantine: 3, rate, partition: Partition::Extreme, clip: Some(1.0), ..suited });
     }
 
+    /// The bar ends full, however a run ends.
     #[test]
-    fn a_file_replaces_the_old_one_and_leaves_nothing_beside_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("figure.svg");
-        write_whole(&path, b"old").unwrap();
-        write_whole(&path, b"new").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(write_whole(folder.path(), b"").is_err());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    fn steps_that_a_run_has_no_need_of_count() {
+        let config = &Config { byzantine: 3, steps: 20, ..Config::default() };
+        let data = &resam::train::digits::load().unwrap();
+        let model = &*model::by_name("logistic", 64, 10).unwrap();
+        let task = Task { engine: Engine::cpu(), model, data, config };
+        for (rule, ends) in [("average", (true, false)), ("krum:f=1", (false, true)), ("krum", (false, false))] {
+            let bar = bar(true, config.steps);
+            let run = task.run(&Job { attack: "nan", rule, beta: 0.0 }, &bar).unwrap();
+            assert_eq!(((run.diverged, run.refused.is_some()), bar.position()), (ends, 20), "{rule}");
+        }
     }
 }

@@ -1,37 +1,32 @@
 //! What is run: every combination of the lists in a file.
 
+use crate::settings::Settings;
 use crate::train::server;
 use resam::Engine;
-use resam::attacks;
-use resam::train::datasets;
-use resam::train::{BoxError, Config, Rate};
-use serde::{Deserialize, Serialize};
+use resam::attacks::{self, AttackError, Scene};
+use resam::train::{BoxError, Config, Rate, datasets, model};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::HashSet;
-use std::path::PathBuf;
 
-/// A grid of runs; what is left out is as suits the data set.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A grid of runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Grid {
     datasets: Vec<String>,
-    /// Folder of the data sets' files.
-    pub data: Option<PathBuf>,
-    model: Option<String>,
-    split: Option<String>,
-    n: Option<usize>,
     f: Vec<usize>,
     rules: Vec<String>,
     attacks: Vec<String>,
     betas: Vec<f32>,
     seeds: Vec<u64>,
-    steps: Option<usize>,
-    batch: Option<usize>,
-    lr: Option<f32>,
-    hold: Option<usize>,
-    decay: Option<f32>,
-    l2: Option<f32>,
-    clip: Option<f32>,
-    measure: Option<usize>,
+    /// All other keys.
+    #[serde(flatten, deserialize_with = "rest")]
+    pub settings: Settings,
+}
+
+/// What the lists left, which must all be settings: serde's `flatten` by itself would let unknown keys pass.
+fn rest<'de, D: Deserializer<'de>>(keys: D) -> Result<Settings, D::Error> {
+    toml::Table::deserialize(keys)?.try_into().map_err(D::Error::custom)
 }
 
 /// All that decides what comes of a run.
@@ -57,6 +52,28 @@ pub struct Key {
 }
 
 impl Key {
+    fn new(dataset: &str, model: &str, rule: &str, attack: &str, config: &Config) -> Self {
+        Self {
+            dataset: dataset.into(),
+            model: model.into(),
+            split: config.partition.to_string(),
+            n: config.workers,
+            f: config.byzantine,
+            rule: rule.into(),
+            attack: attack.into(),
+            beta: config.beta,
+            seed: config.seed,
+            steps: config.steps,
+            batch: config.batch,
+            lr: config.rate.initial,
+            hold: config.rate.hold,
+            decay: config.rate.decay,
+            l2: config.l2,
+            clip: config.clip,
+            measure: config.measure,
+        }
+    }
+
     pub fn config(&self) -> Result<Config, BoxError> {
         let config = Config {
             workers: self.n,
@@ -99,42 +116,32 @@ impl Grid {
         }
     }
 
-    /// The runs, seed after seed, so that a grid that is stopped has whole tables of the first seeds; and of each rule that cannot
-    /// work with some n and f the reason why its runs are left out.
+    /// The runs, seed after seed, so that a grid that is stopped has whole tables of the first seeds; and of each rule and attack
+    /// that cannot work with some n and f the reason why its runs are left out.
     pub fn runs(&self, engine: &Engine) -> Result<(Vec<Key>, Vec<String>), BoxError> {
         let (mut keys, mut left_out) = (Vec::new(), Vec::new());
-        for attack in &self.attacks {
-            attacks::by_name(attack)?;
-        }
         for dataset in &self.datasets {
             let source = datasets::by_name(dataset)?;
-            let suited = source.config();
+            let model = self.settings.model(source);
+            model::by_name(model, 1, 1)?; // a wrong name must not wait for the data
             for (&seed, &f) in self.seeds.iter().flat_map(|seed| self.f.iter().map(move |f| (seed, f))) {
+                let config = Config { byzantine: f, seed, ..self.settings.config(source) };
+                config.check()?;
+                let mut without = |error| left_out.push(format!("left out with n = {}, f = {f}: {error}", config.workers));
+                let mut possible = Vec::new();
+                for attack in &self.attacks {
+                    match try_out(attack, &config)? {
+                        None => possible.push(attack),
+                        Some(reason) => without(reason),
+                    }
+                }
                 for (rule, &beta) in self.rules.iter().flat_map(|rule| self.betas.iter().map(move |beta| (rule, beta))) {
-                    let key = |attack: &String| Key {
-                        dataset: dataset.clone(),
-                        model: self.model.clone().unwrap_or(source.model.into()),
-                        split: self.split.clone().unwrap_or(suited.partition.to_string()),
-                        n: self.n.unwrap_or(suited.workers),
-                        f,
-                        rule: rule.clone(),
-                        attack: attack.clone(),
-                        beta,
-                        seed,
-                        steps: self.steps.unwrap_or(suited.steps),
-                        batch: self.batch.unwrap_or(suited.batch),
-                        lr: self.lr.unwrap_or(suited.rate.initial),
-                        hold: self.hold.unwrap_or(suited.rate.hold),
-                        decay: self.decay.unwrap_or(suited.rate.decay),
-                        l2: self.l2.unwrap_or(suited.l2),
-                        clip: self.clip.or(suited.clip),
-                        measure: self.measure.unwrap_or(suited.measure),
-                    };
-                    let config = key(&self.attacks[0]).config()?;
-                    match (rule.parse::<resam::Spec>(), server(engine, rule, &config)) {
-                        (Err(error), _) => return Err(error.into()),
-                        (Ok(_), Ok(_)) => keys.extend(self.attacks.iter().map(key)),
-                        (Ok(_), Err(error)) => left_out.push(format!("left out with n = {}, f = {f}: {error}", config.workers)),
+                    let config = Config { beta, ..config.clone() };
+                    config.check()?;
+                    rule.parse::<resam::Spec>()?;
+                    match server(engine, rule, &config) {
+                        Ok(_) => keys.extend(possible.iter().map(|attack| Key::new(dataset, model, rule, attack, &config))),
+                        Err(error) => without(error.to_string()),
                     }
                 }
             }
@@ -145,6 +152,15 @@ impl Grid {
         left_out.dedup();
         Ok((keys, left_out))
     }
+}
+
+/// Why an attack has no row with so many workers, if so; asked for one among rows of one value.
+fn try_out(attack: &str, config: &Config) -> Result<Option<String>, AttackError> {
+    let mut attack = attacks::by_name(attack)?;
+    let honest: Vec<&[f32]> = vec![&[1.0]; config.workers - config.byzantine];
+    let first = |rows: &resam::Rows| Ok(rows.row(0).to_vec());
+    let scene = Scene::new(&honest, config.byzantine)?.with_rule(&first).with_flipped(&[1.0])?;
+    Ok(attack.row(&scene).err().map(|error| error.to_string()))
 }
 
 #[cfg(test)]
@@ -164,12 +180,29 @@ mod tests {
         let lines: HashSet<String> = keys.iter().map(Key::line).collect();
         assert_eq!(lines.len(), keys.len());
         assert_eq!(keys[0].config().unwrap(), Config { byzantine: 3, beta: 0.0, ..Config::default() });
+        let given = format!("{TEXT}\nn = 11\nsplit = 'extreme'\nlr = 0.5\nmodel = 'logistic'\ndata = 'x'");
+        let key = &Grid::parse(&given).unwrap().runs(&Engine::cpu()).unwrap().0[0];
+        assert_eq!((key.n, &key.split[..], key.lr, key.hold, &key.model[..]), (11, "extreme", 0.5, 0, "logistic"));
+    }
+
+    #[test]
+    fn attacks_without_a_row_are_left_out() {
+        // With f = 7 there are 8 honest workers, with f = 3 there are 12.
+        let text = TEXT.replace("'none', 'alie'", "'alie:z=max', 'mimic:worker=11', 'foe:nu=search', 'label_flip'");
+        let (keys, left_out) = Grid::parse(&text).unwrap().runs(&Engine::cpu()).unwrap();
+        assert!(left_out.iter().any(|reason| reason.contains("f = 7") && reason.contains("mimic")), "{left_out:?}");
+        assert!(keys.iter().all(|key| key.f == 3 || key.attack != "mimic:worker=11"));
+        assert!(keys.iter().any(|key| key.f == 3 && key.attack == "mimic:worker=11"));
     }
 
     #[test]
     fn what_is_wrong_is_said() {
         for (wrong, says) in [
             (TEXT.replace("seeds", "sedes"), "sedes"),
+            (TEXT.replace("seeds = [1, 2]", ""), "seeds is empty"),
+            (format!("{TEXT}\nsteps = 'few'"), "steps"),
+            (format!("{TEXT}\nsplit = 'odd'"), "odd"),
+            (format!("{TEXT}\nmodel = 'lstm'"), "lstm"),
             (TEXT.replace("['digits']", "[]"), "datasets is empty"),
             (TEXT.replace("digits", "digit"), "digit"),
             (TEXT.replace("alie", "lie"), "lie"),

@@ -10,8 +10,9 @@ use grid::{Grid, Key};
 use resam::Engine;
 use resam::train::{BoxError, datasets, model};
 use results::{Outcome, Results};
-use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -23,7 +24,7 @@ use std::time::Instant;
 ///
 ///   report.html   everything, in one file that opens from disk
 ///   table.md      mean ± standard deviation over the seeds of the final accuracy, and of the best on the way
-///   *.svg         accuracy against step, a row of panels an attack; and the worst accuracy over all attacks
+///   *.svg, *.png  accuracy against step, a row of panels an attack; and the worst accuracy over all attacks
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub struct ReproduceArgs {
@@ -43,9 +44,17 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// Run nothing; report what is there
+    /// Run nothing; report what is there, even while another process adds to it
     #[arg(long)]
     report_only: bool,
+
+    /// Folder for the report, if it is to lie elsewhere than its results
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+
+    /// Runs side by side [default: the number of cores]
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<NonZeroUsize>,
 
     /// Where the rules run; the models always train on the CPU
     #[arg(long, default_value = "cpu")]
@@ -65,12 +74,12 @@ A grid:
   betas    = [0.0, 0.99]
   seeds    = [1, 2, 3]
 Also n, steps, batch, lr, hold, decay, l2, clip, measure, model, split and data, as the options of `resam train`; what is left out is as
-suits the data set. Rules that cannot work with some f are left out there, and named.
+suits the data set. Rules and attacks that cannot work with some f are left out there, and named.
 
 Examples:
   resam reproduce --smoke
   resam reproduce examples/grids/fashion_mnist.toml --out fashion
-  resam reproduce examples/grids/fashion_mnist.toml --out fashion --report-only";
+  resam reproduce examples/grids/fashion_mnist.toml --out fashion --report-only --report so-far";
 
 const SMOKE: &str = include_str!("../../../../examples/grids/smoke.toml");
 
@@ -86,20 +95,28 @@ pub fn run(args: ReproduceArgs) -> Result<(), BoxError> {
     let grid = Grid::parse(&text).map_err(|error| format!("{name}: {error}"))?;
     let engine = Engine::open_blocking(&args.device)?;
     let (keys, left_out) = grid.runs(&engine).map_err(|error| format!("{name}: {error}"))?;
-    std::fs::create_dir_all(&args.out).map_err(|error| format!("cannot make {}: {error}", args.out.display()))?;
-    let (results, mut outcomes) = Results::open(&args.out.join("results.jsonl"))?;
-    let wanted: HashSet<String> = keys.iter().map(Key::line).collect();
-    outcomes.retain(|outcome| wanted.contains(&outcome.key.line()));
-    if !args.report_only {
-        let done: HashSet<String> = outcomes.iter().map(|outcome| outcome.key.line()).collect();
-        let open: Vec<&Key> = keys.iter().filter(|key| !done.contains(&key.line())).collect();
+    let path = args.out.join("results.jsonl");
+    let wanted: HashMap<String, usize> = keys.iter().enumerate().map(|(at, key)| (key.line(), at)).collect();
+    let place = |outcome: &Outcome| wanted.get(&outcome.key.line()).copied();
+    let (mut outcomes, failure) = if args.report_only {
+        (results::read(&path)?, None)
+    } else {
+        make(&args.out)?;
+        let (results, found) = Results::open(&path)?;
+        let done: HashSet<Option<usize>> = found.iter().map(place).collect();
+        let open: Vec<&Key> = keys.iter().enumerate().filter(|(at, _)| !done.contains(&Some(*at))).map(|(_, key)| key).collect();
         let (new, failure) = args.run_all(&engine, &grid, &open, &results);
-        outcomes.extend(new);
-        if let Some(error) = failure {
-            return Err(error);
-        }
+        ([found, new].concat(), failure)
+    };
+    if let Some(error) = failure {
+        return Err(error);
     }
-    report::write(&args.out, &outcomes, keys.len(), &left_out)?;
+    // As the grid names them, not as they ended.
+    outcomes.retain(|outcome| place(outcome).is_some());
+    outcomes.sort_by_key(place);
+    let folder = args.report.as_ref().unwrap_or(&args.out);
+    make(folder)?;
+    report::write(folder, &outcomes, keys.len(), &left_out)?;
     if !args.quiet {
         left_out.iter().for_each(|reason| println!("{reason}"));
         let missing = keys.len() - outcomes.len();
@@ -108,16 +125,20 @@ pub fn run(args: ReproduceArgs) -> Result<(), BoxError> {
             outcomes.len(),
             keys.len(),
             if missing > 0 { ", the rest is open" } else { "" },
-            args.out.join("report.html").display()
+            folder.join("report.html").display()
         );
     }
     Ok(())
 }
 
+fn make(folder: &Path) -> Result<(), BoxError> {
+    Ok(std::fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?)
+}
+
 impl ReproduceArgs {
     /// What came of the runs that ended, and the first failure: after it no other run begins.
     fn run_all(&self, engine: &Engine, grid: &Grid, open: &[&Key], results: &Results) -> (Vec<Outcome>, Option<BoxError>) {
-        let folder = self.data.as_deref().or(grid.data.as_deref());
+        let folder = self.data.as_deref().or(grid.settings.data.as_deref());
         let mut data = BTreeMap::new();
         for key in open {
             if !data.contains_key(&key.dataset) {
@@ -138,17 +159,19 @@ impl ReproduceArgs {
             let model = &*model::by_name(&key.model, data.train.inputs, data.train.classes)?;
             let task = Task { engine: engine.clone(), model, data, config };
             let run = task.run(&Job { attack: &key.attack, rule: &key.rule, beta: key.beta }, &bar)?;
+            let lambda = largest_lambda(&run);
             let outcome = Outcome {
                 key: (*key).clone(),
                 accuracy: run.points.iter().map(|point| (point.step, point.accuracy)).collect(),
                 diverged: run.diverged,
-                lambda: largest_lambda(&run),
+                refused: run.refused,
+                lambda,
                 seconds: start.elapsed().as_secs_f64(),
             };
             results.add(&outcome)?;
             Ok(Some(outcome))
         };
-        let ended = in_parallel(open, |key| one(key).inspect_err(|_| stop.store(true, Ordering::Relaxed)));
+        let ended = in_parallel(self.threads, open, |key| one(key).inspect_err(|_| stop.store(true, Ordering::Relaxed)));
         bar.finish_and_clear();
         let (mut outcomes, mut failure) = (Vec::new(), None);
         for result in ended {

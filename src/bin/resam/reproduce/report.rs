@@ -1,7 +1,9 @@
 //! Tables and figures of what came of a grid.
 
 use super::results::Outcome;
-use crate::train::{title, write_whole};
+use crate::output::{Target, publish};
+use crate::picture::Figure;
+use crate::train::title;
 use resam::attacks;
 use resam::train::figure::{Curve, Panel, svg};
 use resam::train::{BoxError, Point, datasets, heatmap};
@@ -45,45 +47,57 @@ fn percent(values: &[f64]) -> String {
     }
 }
 
-/// Writes the report of some runs of a grid of `all`.
+/// Writes the report of some runs of a grid of `all`, in the order in which it names them.
 pub fn write(folder: &Path, outcomes: &[Outcome], all: usize, left_out: &[String]) -> Result<(), BoxError> {
-    // The order in which runs ended must not show.
-    let mut outcomes: Vec<&Outcome> = outcomes.iter().collect();
-    outcomes.sort_by(|a, b| (a.key.f, a.key.seed).cmp(&(b.key.f, b.key.seed)).then(a.key.beta.total_cmp(&b.key.beta)));
+    let outcomes: Vec<&Outcome> = outcomes.iter().collect();
     let (mut tables, mut figures) = (Vec::new(), Vec::new());
     for (dataset, model) in distinct(&outcomes, |o| (&o.key.dataset, &o.key.model)) {
         let of_set = only(&outcomes, |o| o.key.dataset == *dataset && o.key.model == *model);
         let name = format!("{}, {model}", datasets::by_name(dataset)?.title);
-        let file = format!("{dataset}-{}", model.replace([':', '=', ','], "-"));
+        let file = format!("{dataset}-{}", in_a_name(model));
+        // A rule keeps its colour, whatever comes before it.
+        let families = distinct(&of_set, |o| parts(&o.key.rule).1);
         for f in distinct(&of_set, |o| o.key.f) {
             let of_f = only(&of_set, |o| o.key.f == f);
             let n = of_f[0].key.n;
             for beta in distinct(&of_f, |o| o.key.beta) {
                 tables.push(table(&format!("{name}: n = {n}, f = {f}, β = {beta}"), &only(&of_f, |o| o.key.beta == beta)));
             }
-            let plain = |o: &Outcome| !o.key.rule.contains('+');
-            for (group, what, runs) in
-                [("rules", "rules", only(&of_f, plain)), ("chains", "rules after a pre-aggregation", only(&of_f, |o| !plain(o)))]
-            {
-                if !runs.is_empty() {
-                    let heading = format!("{name}: n = {n}, f = {f}, {what}");
-                    figures.push((
-                        format!("{file}-f{f}-{group}.svg"),
-                        svg(&heading, &panels(&runs)?, distinct(&runs, |o| o.key.beta).len())?,
-                    ));
-                }
+            for before in distinct(&of_f, |o| parts(&o.key.rule).0) {
+                let runs = only(&of_f, |o| parts(&o.key.rule).0 == before);
+                let (heading, group) = match before {
+                    "" => (format!("{name}: n = {n}, f = {f}"), "rules".into()),
+                    _ => (format!("{name}: n = {n}, f = {f}, rules after {before}"), in_a_name(before)),
+                };
+                let columns = distinct(&runs, |o| o.key.beta).len();
+                figures.push((format!("{file}-f{f}-{group}"), svg(&heading, &panels(&runs, &families)?, columns)?));
             }
         }
-        figures.push((format!("{file}-worst.svg"), worst(&name, &of_set)?));
+        figures.push((format!("{file}-worst"), worst(&name, &of_set)?));
     }
     let markdown: String = tables.iter().map(Table::markdown).collect();
-    let put = |name: &str, text: &str| {
-        let path = folder.join(name);
-        write_whole(&path, text.as_bytes()).map_err(|error| format!("cannot write {}: {error}", path.display()))
-    };
-    put("table.md", &markdown)?;
-    figures.iter().try_for_each(|(name, text)| put(name, text))?;
-    Ok(put("report.html", &html(&tables, &figures, (outcomes.len(), all), left_out))?)
+    let html = html(&tables, &figures, &explained(&outcomes)?, (outcomes.len(), all), left_out);
+    let mut files = vec![Target::new(&folder.join("table.md"), &[])?.stage([markdown.as_bytes()])?];
+    for (name, svg) in &figures {
+        files.extend(Figure::new(&folder.join(name))?.stage(svg)?);
+    }
+    files.push(Target::new(&folder.join("report.html"), &[])?.stage([html.as_bytes()])?);
+    Ok(publish(files)?)
+}
+
+/// What attackers send, and why rules gave up.
+fn explained(outcomes: &[&Outcome]) -> Result<Vec<String>, BoxError> {
+    let mut lines = Vec::new();
+    for attack in distinct(outcomes, |o| &o.key.attack) {
+        lines.push(format!("{attack}: {} ({})", title(attack)?, attacks::by_name(attack)?.description()));
+    }
+    let refused = only(outcomes, |o| o.refused.is_some());
+    lines.extend(
+        distinct(&refused, |o| (&o.key.rule, &o.refused))
+            .iter()
+            .map(|(rule, reason)| format!("refused by {rule}: {}", reason.as_deref().unwrap_or_default())),
+    );
+    Ok(lines)
 }
 
 /// Rules by attacks.
@@ -95,11 +109,10 @@ fn table(title: &str, outcomes: &[&Outcome]) -> Table {
             return "–".into();
         }
         let of = |what: fn(&Outcome) -> f64| percent(&runs.iter().map(|run| what(run)).collect::<Vec<_>>());
-        let diverged = match runs.iter().filter(|run| run.diverged).count() {
-            0 => String::new(),
-            count => format!(", {count} diverged"),
-        };
-        format!("{} ({}){diverged}", of(Outcome::last), of(Outcome::best))
+        let some = |what, count| if count > 0 { format!(", {count} {what}") } else { String::new() };
+        let diverged = some("diverged", runs.iter().filter(|run| run.diverged).count());
+        let refused = some("refused", runs.iter().filter(|run| run.refused.is_some()).count());
+        format!("{} ({}){diverged}{refused}", of(Outcome::last), of(Outcome::best))
     };
     let rules = distinct(outcomes, |o| &o.key.rule);
     Table {
@@ -109,29 +122,42 @@ fn table(title: &str, outcomes: &[&Outcome]) -> Table {
     }
 }
 
-/// A row of panels an attack, in it one a β.
-fn panels(outcomes: &[&Outcome]) -> Result<Vec<Panel>, BoxError> {
+/// The pre-aggregations of a rule's specification, if any, and what follows them.
+fn parts(rule: &str) -> (&str, &str) {
+    rule.rsplit_once('+').unwrap_or(("", rule))
+}
+
+/// A specification as a part of a file's name.
+fn in_a_name(spec: &str) -> String {
+    spec.replace([':', '=', ',', '+'], "-")
+}
+
+/// A row of panels an attack, in it one a β; `families` are the rules that have a colour each.
+fn panels(outcomes: &[&Outcome], families: &[&str]) -> Result<Vec<Panel>, BoxError> {
     let rules = distinct(outcomes, |o| &o.key.rule);
     let mut panels = Vec::new();
     for attack in distinct(outcomes, |o| &o.key.attack) {
-        let title = title(&*attacks::by_name(attack)?);
+        let title = title(attack)?;
         for beta in distinct(outcomes, |o| o.key.beta) {
-            let curve = |(family, rule): (usize, &&String)| {
+            let curve = |rule: &&String| {
                 let runs = only(outcomes, |o| o.key.rule == **rule && o.key.attack == *attack && o.key.beta == beta);
-                let steps = runs.iter().map(|run| run.accuracy.len()).min().unwrap_or(0);
-                let at = |k: usize| mean_and_std(&runs.iter().map(|run| run.accuracy[k].1).collect::<Vec<_>>());
-                let point =
-                    |k: usize| Point { step: runs[0].accuracy[k].0, accuracy: at(k).0, loss: 0.0, lambda: 0.0, spread: 0.0 };
+                let longest = runs.iter().map(|run| &run.accuracy).max_by_key(|points| points.len());
+                // A run that broke off counts as 0 from there on.
+                let at = |k: usize| {
+                    mean_and_std(&runs.iter().map(|run| run.accuracy.get(k).map_or(0.0, |point| point.1)).collect::<Vec<_>>())
+                };
+                let steps: Vec<usize> = longest.iter().flat_map(|points| points.iter().map(|point| point.0)).collect();
+                let point = |(k, &step): (usize, &usize)| Point { step, accuracy: at(k).0, loss: 0.0, lambda: 0.0, spread: 0.0 };
                 Curve {
                     label: rule.to_string(),
-                    family,
+                    family: families.iter().position(|family| *family == parts(rule).1).unwrap_or(0),
                     dashed: false,
-                    diverged: runs.iter().any(|run| run.diverged),
-                    points: (0..steps).map(point).collect(),
-                    deviations: (0..steps).map(|k| at(k).1.unwrap_or(0.0)).collect(),
+                    broke_off: !runs.is_empty() && runs.iter().all(|run| run.broke_off()),
+                    deviations: (0..steps.len()).map(|k| at(k).1.unwrap_or(0.0)).collect(),
+                    points: steps.iter().enumerate().map(point).collect(),
                 }
             };
-            panels.push(Panel { title: format!("{title}; β = {beta}"), curves: rules.iter().enumerate().map(curve).collect() });
+            panels.push(Panel { title: format!("{title}, β = {beta}"), curves: rules.iter().map(curve).collect() });
         }
     }
     Ok(panels)
@@ -187,16 +213,24 @@ const STYLE: &str = "body { font-family: sans-serif; margin: 2em auto; max-width
     td:first-child, th:first-child { text-align: left } svg { max-width: 100%; height: auto }";
 
 /// One file that needs no other.
-fn html(tables: &[Table], figures: &[(String, String)], (done, all): (usize, usize), left_out: &[String]) -> String {
+fn html(
+    tables: &[Table],
+    figures: &[(String, String)],
+    explained: &[String],
+    (done, all): (usize, usize),
+    left_out: &[String],
+) -> String {
     let time = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
     let figures: String = figures.iter().map(|(_, svg)| format!("<figure>{svg}</figure>\n")).collect();
     let tables: String = tables.iter().map(Table::html).collect();
-    let left_out: String = left_out.iter().map(|reason| format!("<p>{}</p>\n", escaped(reason))).collect();
+    let list = |lines: &[String]| lines.iter().map(|line| format!("<li>{}</li>\n", escaped(line))).collect::<String>();
+    let (left_out, explained) = (list(left_out), list(explained));
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>resam reproduce</title><style>{STYLE}</style></head>\n<body>\n\
-         <h1>Training under attack</h1>\n<p>{done} of {all} runs; resam {}, {time}.</p>\n{left_out}\
+         <h1>Training under attack</h1>\n<p>{done} of {all} runs; resam {}, {time}.</p>\n<ul>\n{left_out}{explained}</ul>\n\
          <p>Figures: mean test accuracy over the seeds, and the band of one standard deviation around it. Tables: mean ± standard \
-         deviation of the accuracy at the end and, in parentheses, of the best on the way, in per cent. A run that diverged counts as 0.</p>\n\
+         deviation of the accuracy at the end and, in parentheses, of the best on the way, in per cent. A run that diverged, \
+         or on which the rule gave up, counts as 0 from there on.</p>\n\
          {figures}{tables}</body>\n</html>\n",
         env!("CARGO_PKG_VERSION")
     )
@@ -204,6 +238,7 @@ fn html(tables: &[Table], figures: &[(String, String)], (done, all): (usize, usi
 
 #[cfg(test)]
 mod tests {
+    use super::super::grid::Grid;
     use super::*;
 
     #[test]
@@ -223,5 +258,29 @@ mod tests {
         assert_eq!(table.markdown(), "### a < b\n\n| rule | none |\n|---|---|\n| krum | 1 |\n\n");
         assert_eq!(table.html().matches("</td>").count(), 2);
         assert!(table.html().contains("a &lt; b"));
+    }
+
+    #[test]
+    fn a_run_that_broke_off_counts_as_zero_from_there_on() {
+        let grid = "datasets = ['digits']\nf = [3]\nrules = ['average']\nattacks = ['none']\nbetas = [0.9]\nseeds = [1, 2]";
+        let (keys, _) = Grid::parse(grid).unwrap().runs(&resam::Engine::cpu()).unwrap();
+        let outcome = |at: usize, accuracy: &[(usize, f64)], refused: Option<&str>| Outcome {
+            key: keys[at].clone(),
+            accuracy: accuracy.to_vec(),
+            diverged: false,
+            refused: refused.map(str::to_string),
+            lambda: None,
+            seconds: 1.0,
+        };
+        let outcomes = [outcome(0, &[(0, 0.2), (10, 0.4)], Some("no")), outcome(1, &[(0, 0.2), (10, 0.6), (20, 0.8)], None)];
+        let outcomes: Vec<&Outcome> = outcomes.iter().collect();
+        let curve = &panels(&outcomes, &["median", "average"]).unwrap()[0].curves[0];
+        assert_eq!(
+            curve.points.iter().map(|point| (point.step, point.accuracy)).collect::<Vec<_>>(),
+            [(0, 0.2), (10, 0.5), (20, 0.4)]
+        );
+        assert!(!curve.broke_off && curve.deviations.len() == 3 && curve.family == 1);
+        assert_eq!(table("", &outcomes).rows[0][1], "40.0 ± 56.6 (60.0 ± 28.3), 1 refused");
+        assert!(explained(&outcomes).unwrap()[1].contains("refused by average: no"));
     }
 }

@@ -17,15 +17,23 @@ pub struct Outcome {
     pub accuracy: Vec<(usize, f64)>,
     /// Whether a value stopped being finite.
     pub diverged: bool,
+    /// Why the rule gave up, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// The largest realised coefficient of resilience.
     pub lambda: Option<f64>,
     pub seconds: f64,
 }
 
 impl Outcome {
-    /// The accuracy at the end; 0 where the run diverged.
+    /// Did it end before its last step?
+    pub fn broke_off(&self) -> bool {
+        self.diverged || self.refused.is_some()
+    }
+
+    /// The accuracy at the end; 0 where the run broke off.
     pub fn last(&self) -> f64 {
-        if self.diverged { 0.0 } else { self.accuracy.last().map_or(0.0, |(_, accuracy)| *accuracy) }
+        if self.broke_off() { 0.0 } else { self.accuracy.last().map_or(0.0, |(_, accuracy)| *accuracy) }
     }
 
     /// The best accuracy on the way.
@@ -41,6 +49,24 @@ pub struct Results {
     file: Mutex<File>,
 }
 
+/// What is in the file, whoever is writing it; a last line without an end is no part of it.
+pub fn read(path: &Path) -> Result<Vec<Outcome>, BoxError> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    parse(path, &text[..whole(&text)])
+}
+
+fn parse(path: &Path, lines: &str) -> Result<Vec<Outcome>, BoxError> {
+    let read = |(at, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|error| format!("{}, line {}: {error}", path.display(), at + 1).into())
+    };
+    lines.lines().enumerate().map(read).collect()
+}
+
+/// Length of the lines that have an end.
+fn whole(text: &str) -> usize {
+    text.rfind('\n').map_or(0, |end| end + 1)
+}
+
 impl Results {
     /// Opens or begins the file, and reads what is there. A last line without an end was cut short by a kill: it is dropped.
     pub fn open(path: &Path) -> Result<(Self, Vec<Outcome>), BoxError> {
@@ -53,15 +79,12 @@ impl Results {
         }
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(failed)?;
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let whole = whole(&text);
         if whole < text.len() {
             file.set_len(whole as u64).map_err(failed)?;
             file.seek(SeekFrom::End(0)).map_err(failed)?;
         }
-        let read = |(at, line): (usize, &str)| {
-            serde_json::from_str(line).map_err(|error| format!("{}, line {}: {error}", path.display(), at + 1).into())
-        };
-        let outcomes = text[..whole].lines().enumerate().map(read).collect::<Result<_, BoxError>>()?;
+        let outcomes = parse(path, &text[..whole])?;
         Ok((Self { path: path.into(), file: Mutex::new(file) }, outcomes))
     }
 
@@ -97,17 +120,27 @@ mod tests {
         let (keys, _) = Grid::parse(grid).unwrap().runs(&Engine::cpu()).unwrap();
         let outcomes: Vec<Outcome> = keys
             .into_iter()
-            .map(|key| Outcome { key, accuracy: vec![(0, 0.1), (10, 1.0 / 3.0)], diverged: false, lambda: None, seconds: 0.5 })
+            .map(|key| Outcome {
+                key,
+                accuracy: vec![(0, 0.1), (10, 1.0 / 3.0)],
+                diverged: false,
+                refused: None,
+                lambda: None,
+                seconds: 0.5,
+            })
             .collect();
         {
             let (results, found) = Results::open(&path).unwrap();
             assert!(found.is_empty());
             results.add(&outcomes[0]).unwrap();
+            assert_eq!(read(&path).unwrap(), outcomes[..1]);
             assert!(Results::open(&path).unwrap_err().to_string().contains("another run"));
         }
         let torn = serde_json::to_string(&outcomes[1]).unwrap();
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, [&whole[..], &torn.as_bytes()[..40]].concat()).unwrap();
+        assert_eq!(read(&path).unwrap(), outcomes[..1]);
+        assert_eq!(std::fs::read(&path).unwrap().len(), whole.len() + 40);
         {
             let (results, found) = Results::open(&path).unwrap();
             assert_eq!(found, outcomes[..1]);
@@ -115,6 +148,9 @@ mod tests {
             results.add(&outcomes[1]).unwrap();
         }
         assert_eq!(Results::open(&path).unwrap().1, outcomes);
+        let refused = Outcome { refused: Some("no".into()), ..outcomes[1].clone() };
+        assert_eq!(serde_json::from_str::<Outcome>(&serde_json::to_string(&refused).unwrap()).unwrap(), refused);
+        assert!(!torn.contains("refused") && refused.last() == 0.0 && outcomes[1].last() > 0.0);
         std::fs::write(&path, "{}\n").unwrap();
         assert!(Results::open(&path).unwrap_err().to_string().contains("line 1"));
     }
