@@ -306,6 +306,28 @@ impl Engine {
         pollster::block_on(self.aggregate_many(rule, inputs, f))
     }
 
+    /// Combines each layer of the rows ([`Rows::from_layers`]) by itself, as [`Engine::aggregate_many`] does.
+    ///
+    /// This is another operator than [`Engine::aggregate`] of the whole rows, for rules on distances: they choose workers anew for each layer.
+    /// The (f, λ)-resilience holds for each layer, within the spread of that layer, and not for the vector of all layers with the same
+    /// λ; f workers may be Byzantine in all, not f others in each layer. Rules that look at one coordinate at a time give the same both ways.
+    ///
+    /// # Errors
+    /// For each layer as [`Engine::aggregate`]; a row with NaN or infinite values is left out of the layers that hold them only.
+    pub async fn aggregate_layers(&self, rule: &dyn Rule, rows: &Rows<'_>, f: usize) -> Vec<Result<Aggregate>> {
+        let layers: Vec<Rows> = rows.layers().collect();
+        let inputs: Vec<Input> = layers.iter().map(Input::from).collect();
+        self.aggregate_many(rule, &inputs, f).await
+    }
+
+    /// [`Engine::aggregate_layers`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Engine::aggregate_layers`].
+    pub fn aggregate_layers_blocking(&self, rule: &dyn Rule, rows: &Rows<'_>, f: usize) -> Vec<Result<Aggregate>> {
+        pollster::block_on(self.aggregate_layers(rule, rows, f))
+    }
+
     /// Compiles what `rule` needs for n workers with rows of f32, so that the first call does not wait for it; with
     /// [`GpuOptions::pipeline_cache`] it is kept for later processes as well. Aggregates a small made-up matrix, because drivers put off
     /// compiling until a kernel runs.

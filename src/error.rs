@@ -63,6 +63,31 @@ pub enum Error {
         /// Length of row 0.
         expected: usize,
     },
+    /// A worker without layers.
+    #[error("there are no layers: each worker has at least one")]
+    NoLayers,
+    /// The workers do not all have the same number of layers.
+    #[error("worker {worker} has {got} layers where worker 0 has {expected}")]
+    Layers {
+        /// Offending worker.
+        worker: usize,
+        /// Its layers.
+        got: usize,
+        /// Layers of worker 0.
+        expected: usize,
+    },
+    /// A layer is not as long for all workers.
+    #[error("layer {layer} of worker {worker} has {got} coordinates where that of worker 0 has {expected}")]
+    Layer {
+        /// Offending worker.
+        worker: usize,
+        /// Offending layer.
+        layer: usize,
+        /// Its length.
+        got: usize,
+        /// Its length at worker 0.
+        expected: usize,
+    },
     /// A slice does not hold n × d values.
     #[error("{got} values do not make a matrix of n = {n} rows of d = {d}")]
     Shape {

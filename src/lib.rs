@@ -18,6 +18,7 @@ pub mod gram;
 mod matrix;
 mod momentum;
 mod parameters;
+mod pieces;
 pub mod plan;
 pub mod pre;
 mod report;

@@ -70,7 +70,7 @@ impl DistributedMomentum {
             return Err(Error::parameter("momentum", "beta", beta, "at least 0 and below 1"));
         }
         let rows = Rows::from_slice(momentums, *n, *d)?;
-        if let Some(i) = rows.values().iter().position(|row| !finite(*row)) {
+        if let Some(i) = (0..*n).find(|&i| !finite(rows.values(i))) {
             return Err(Error::Momentum(format!("row {i} of the snapshot holds NaN or infinite values")));
         }
         Ok(Self { engine: engine.clone(), matrix: engine.load(&rows).await?, beta: *beta, steps: *steps })
@@ -207,7 +207,7 @@ impl DistributedMomentum {
             let got = format!("{} x {}", gradients.n(), gradients.d());
             return Err(Error::Momentum(format!("gradients of {got} for a state of n x d = {n} x {d}")));
         }
-        Ok((0..n).filter(|&i| !finite(gradients.values()[i])).collect())
+        Ok((0..n).filter(|&i| !finite(gradients.values(i))).collect())
     }
 
     async fn update(&mut self, gradients: &Rows<'_>, absent: &[usize]) -> Result<()> {
@@ -218,7 +218,7 @@ impl DistributedMomentum {
                     let momentum = bytemuck::cast_slice_mut(&mut rows[i]);
                     match &self.engine.kind {
                         Kind::Reference => reference::step(momentum, &gradients.row(i), self.beta),
-                        Kind::Cpu(cpu) => cpu.on_threads(|| step(momentum, gradients.values()[i], self.beta)),
+                        Kind::Cpu(cpu) => cpu.on_threads(|| step(momentum, gradients.values(i), self.beta)),
                         #[cfg(feature = "gpu")]
                         Kind::Gpu(_) => unreachable!("a GPU engine keeps its momentums on the device"),
                     }

@@ -95,7 +95,7 @@ impl<'a> CpuRows<'a> {
         match i {
             ORIGIN => Values::F32(&self.zeros),
             GIVEN => Values::F32(&self.given),
-            i => self.rows.values()[i],
+            i => self.rows.values(i),
         }
     }
 
@@ -189,7 +189,7 @@ impl Passes for CpuRows<'_> {
 
     async fn plain(&mut self, what: Plain, room: &mut [u16]) -> Result<u16> {
         self.count(self.rows.n());
-        let rows: Vec<&[u16]> = self.rows.values().iter().map(|row| bytemuck::cast_slice(row.bytes())).collect();
+        let rows: Vec<&[u16]> = self.rows.slices().map(bytemuck::cast_slice).collect();
         Ok(match what {
             Plain::Read => self.engine.on_threads(|| plain::read(&rows)),
             Plain::Copy => self.engine.on_threads(|| plain::copy(&rows, room)),

@@ -203,7 +203,7 @@ impl Passes for GpuPasses<'_> {
             let value = |i: usize, k: usize| match i {
                 ORIGIN => 0.0,
                 GIVEN => self.given[k],
-                i => host.values()[i].at(k),
+                i => host.values(i).at(k),
             };
             return Ok(rows.iter().flat_map(|&i| columns.iter().map(move |&k| value(i, k))).collect());
         }
@@ -331,7 +331,7 @@ impl Passes for GpuPasses<'_> {
         match &self.source {
             _ if row == ORIGIN => out.fill(0.0),
             _ if row == GIVEN => out.copy_from_slice(&self.given),
-            Source::Host { rows, .. } => rows.values()[row].copy_to(out),
+            Source::Host { rows, .. } => rows.values(row).copy_to(out),
             Source::Resident(resident) => {
                 for chunk in self.source.layout().chunks() {
                     let to = &mut out[chunk.first..chunk.first + chunk.columns];
