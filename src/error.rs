@@ -88,6 +88,25 @@ pub enum Error {
         /// Its length at worker 0.
         expected: usize,
     },
+    /// The values of a row of an array do not lie side by side.
+    #[error(
+        "the rows of the array do not lie in one piece each: its strides are {strides:?}; as_standard_layout() makes a copy of it in which they do"
+    )]
+    Strides {
+        /// Of the array, in values.
+        strides: Vec<isize>,
+    },
+    /// A file of tensors cannot be read as a row.
+    #[error("tensors: {0}")]
+    Tensors(String),
+    /// A worker's tensors are not those of the first one.
+    #[error("worker {worker}: {reason}")]
+    Worker {
+        /// Offending worker.
+        worker: usize,
+        /// What is different.
+        reason: String,
+    },
     /// A slice does not hold n × d values.
     #[error("{got} values do not make a matrix of n = {n} rows of d = {d}")]
     Shape {

@@ -3,6 +3,8 @@
 #[macro_use]
 mod simd;
 
+#[cfg(feature = "ndarray")]
+mod arrays;
 pub mod attacks;
 pub mod bench;
 pub mod certify;
@@ -27,6 +29,8 @@ mod rows;
 pub mod rules;
 pub mod solve;
 mod spec;
+#[cfg(feature = "safetensors")]
+mod tensors;
 #[cfg(feature = "train")]
 pub mod train;
 
@@ -45,3 +49,5 @@ pub use report::{Aggregate, Report};
 pub use rows::Rows;
 pub use rules::Rule;
 pub use spec::Spec;
+#[cfg(feature = "safetensors")]
+pub use tensors::Tensors;

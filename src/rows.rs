@@ -147,7 +147,7 @@ impl<'a> Rows<'a> {
         Self { layers: rows.iter().map(row).collect(), ends: vec![d] }
     }
 
-    fn collect<T: Element>(rows: impl Iterator<Item = &'a [T]>) -> Result<Self> {
+    pub(crate) fn collect<T: Element>(rows: impl Iterator<Item = &'a [T]>) -> Result<Self> {
         let layers: Vec<Values> = rows.map(Values::from).collect();
         let d = layers.first().ok_or(Error::NoWorkers)?.len();
         match layers.iter().position(|row| row.len() != d) {

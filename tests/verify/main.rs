@@ -20,5 +20,6 @@ mod given;
 mod halves;
 mod hostile;
 mod lambda;
+mod layers;
 mod many;
 mod momentum;
