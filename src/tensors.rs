@@ -1,6 +1,6 @@
 //! Files of tensors as rows of layers: what `safetensors` writes, borrowed from the bytes of the files.
 
-use crate::dtype::{Dtype, Values};
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::rows::Rows;
 use safetensors::SafeTensors;
