@@ -11,7 +11,7 @@ use crate::plan::{Mix, Plan};
 use crate::report::{Aggregate, Report};
 use crate::rows::Rows;
 use crate::rules::{Cohort, Rule};
-use futures::stream::{self, StreamExt};
+use futures::stream::{FuturesOrdered, StreamExt};
 use rayon::prelude::*;
 
 /// Matrices of [`Engine::aggregate_many`] whose work is submitted to a GPU together.
@@ -292,9 +292,17 @@ impl Engine {
     /// # Errors
     /// For each matrix as [`Engine::aggregate`]; the others are not affected.
     pub async fn aggregate_many(&self, rule: &dyn Rule, inputs: &[Input<'_>], f: usize) -> Vec<Result<Aggregate>> {
-        match &self.kind {
-            Kind::Cpu(cpu) => cpu.on_threads(|| inputs.par_iter().map(|input| self.aggregate_blocking(rule, *input, f)).collect()),
-            _ => stream::iter(inputs).map(|input| self.aggregate(rule, *input, f)).buffered(TOGETHER).collect().await,
+        if let Kind::Cpu(cpu) = &self.kind {
+            return cpu.on_threads(|| inputs.par_iter().map(|input| self.aggregate_blocking(rule, *input, f)).collect());
+        }
+        let (mut left, mut done) = (inputs.iter(), Vec::new());
+        let mut under_way = FuturesOrdered::new();
+        loop {
+            under_way.extend(left.by_ref().take(TOGETHER - under_way.len()).map(|input| self.aggregate(rule, *input, f)));
+            match under_way.next().await {
+                Some(one) => done.push(one),
+                None => return done,
+            }
         }
     }
 
