@@ -253,6 +253,29 @@ mod tests {
         assert_eq!(reason(&mixed), "tensors: tensor \"y\" is of f16, \"x\" of f32: all must be of one type");
     }
 
+    /// Files with some bytes changed: a refusal, or as many values as the shapes say.
+    #[test]
+    fn damaged_files() {
+        let good = file(&[("x", Kind::F16, &[2, 3], &BYTES[..12]), ("y", Kind::F16, &[3], &BYTES[..6])]);
+        let mut random = fastrand::Rng::with_seed(12);
+        let mut read = 0;
+        for _ in 0..20_000 {
+            let mut bytes = good.clone();
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(..bytes.len());
+                bytes[at] = if random.bool() { random.u8(b' '..=b'~') } else { random.u8(..) };
+            }
+            let Ok(tensors) = Tensors::parse(&bytes) else { continue };
+            read += 1;
+            let d: usize = tensors.shapes().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+            let workers = [tensors];
+            let rows = Rows::from_tensors(&workers).unwrap();
+            assert_eq!((rows.d(), rows.row(0).len()), (d, d));
+            assert!(workers[0].write(&vec![0.0; d]).is_ok());
+        }
+        assert!((1000..19_000).contains(&read), "{read} of 20000 were read");
+    }
+
     #[test]
     fn workers_that_differ_are_named() {
         let x = ("x", Kind::F32, &[2usize, 3][..], &BYTES[..]);
