@@ -206,7 +206,7 @@ mod tests {
             assert_eq!((rows.n(), rows.d(), rows.dtype()), (2, 5, dtype));
             let lengths: Vec<usize> = rows.layers().map(|layer| layer.d()).collect();
             assert_eq!(lengths, [1, 4, 0]);
-            let want = dtype.values(&BYTES[..5 * size]).widened().into_owned();
+            let want = dtype.values(Bytes::of(&BYTES[..5 * size], dtype).get()).widened().into_owned();
             assert!(*rows.row(1) == want, "{dtype}");
             assert!(bytes.as_ptr_range().contains(&rows.slices().nth(1).unwrap().as_ptr()), "{dtype}: not where it lay");
             // As F32 it is written and read again.
