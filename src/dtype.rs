@@ -229,7 +229,19 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The same with room of its own.
+    /// Some of them as [`Values::f32`]: the usual case is no more than slicing, even for a tile.
+    #[inline(always)]
+    pub(crate) fn some_f32<'b>(self, range: Range<usize>, room: &'b mut Vec<f32>) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        match self {
+            Values::F32(values) => &values[range],
+            _ => self.slice(range).f32(room),
+        }
+    }
+
+    /// All of them, with room of its own.
     pub(crate) fn widened(self) -> Cow<'a, [f32]> {
         match self {
             Values::F32(values) => Cow::Borrowed(values),

@@ -235,7 +235,7 @@ impl Widened {
 
     /// Some columns of the rows as f32: where they lie, or widened.
     fn columns<'a>(&'a mut self, rows: &[Values<'a>], columns: Range<usize>) -> Vec<&'a [f32]> {
-        rows.iter().zip(self.rooms(rows.len())).map(|(row, room)| row.slice(columns.clone()).f32(room)).collect()
+        rows.iter().zip(self.rooms(rows.len())).map(|(row, room)| row.some_f32(columns.clone(), room)).collect()
     }
 }
 
