@@ -2,6 +2,7 @@
 //! that of f32.
 
 use crate::error::Error;
+use crate::pieces::Pieces;
 use half::vec::HalfFloatVecExt;
 use half::{bf16, f16};
 use prefetch_index::prefetch_index;
@@ -110,6 +111,8 @@ pub enum Values<'a> {
     F32(&'a [f32]),
     F16(&'a [f16]),
     Bf16(&'a [bf16]),
+    /// In several slices.
+    Pieces(Pieces<'a>),
 }
 
 impl<'a, T: Element> From<&'a [T]> for Values<'a> {
@@ -118,13 +121,14 @@ impl<'a, T: Element> From<&'a [T]> for Values<'a> {
     }
 }
 
-/// The same for a slice of each type.
+/// The same for a slice of each type, and something else for pieces.
 macro_rules! each {
-    ($values:expr, $slice:ident => $result:expr) => {
+    ($values:expr, $slice:ident => $result:expr, $pieces:ident => $of_pieces:expr) => {
         match $values {
             Values::F32($slice) => $result,
             Values::F16($slice) => $result,
             Values::Bf16($slice) => $result,
+            Values::Pieces($pieces) => $of_pieces,
         }
     };
 }
@@ -135,25 +139,51 @@ impl<'a> Values<'a> {
             Values::F32(_) => Dtype::F32,
             Values::F16(_) => Dtype::F16,
             Values::Bf16(_) => Dtype::Bf16,
+            Values::Pieces(pieces) => pieces.any().dtype(),
         }
     }
 
     pub(crate) fn len(self) -> usize {
-        each!(self, values => values.len())
+        each!(self, values => values.len(), pieces => pieces.len())
+    }
+
+    /// Bytes of all of them.
+    pub(crate) fn size(self) -> usize {
+        self.len() * self.dtype().size()
     }
 
     pub(crate) fn slice(self, range: Range<usize>) -> Self {
-        each!(self, values => Self::from(&values[range]))
+        each!(self, values => Self::from(&values[range]), pieces => pieces.slice(range))
     }
 
-    pub(crate) fn bytes(self) -> &'a [u8] {
-        each!(self, values => bytemuck::cast_slice(values))
+    /// Their bits, where they lie in one slice.
+    pub(crate) fn bytes(self) -> Option<&'a [u8]> {
+        each!(self, values => Some(bytemuck::cast_slice(values)), _pieces => None)
+    }
+
+    /// Their bits: where they lie, or gathered in `room`.
+    pub(crate) fn gathered<'b>(self, room: &'b mut Vec<u8>) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        self.bytes().unwrap_or_else(|| {
+            room.resize(self.size(), 0);
+            self.copy_bits(room);
+            room
+        })
+    }
+
+    /// Their bits, into a slice of as many bytes.
+    fn copy_bits(self, out: &mut [u8]) {
+        each!(self, values => out.copy_from_slice(bytemuck::cast_slice(values)), pieces => {
+            in_turn(pieces, out, Values::size, Values::copy_bits);
+        });
     }
 
     /// Asks the processor for the cache line of value k, which need not be there.
     #[inline(always)]
     pub(crate) fn ask(self, k: usize) {
-        each!(self, values => prefetch_index(values, k));
+        each!(self, values => prefetch_index(values, k), _pieces => ());
     }
 
     /// Value k.
@@ -162,6 +192,7 @@ impl<'a> Values<'a> {
             Values::F32(values) => values[k],
             Values::F16(values) => values[k].to_f32(),
             Values::Bf16(values) => values[k].to_f32(),
+            Values::Pieces(pieces) => pieces.slice(k..k + 1).at(0),
         }
     }
 
@@ -174,6 +205,7 @@ impl<'a> Values<'a> {
             Values::F32(values) => each(values, places, out, std::convert::identity),
             Values::F16(values) => each(values, places, out, f16::to_f32),
             Values::Bf16(values) => each(values, places, out, bf16::to_f32),
+            Values::Pieces(_) => out.iter_mut().zip(places).for_each(|(y, &k)| *y = self.at(k)),
         }
     }
 
@@ -183,10 +215,11 @@ impl<'a> Values<'a> {
             Values::F32(values) => out.copy_from_slice(values),
             Values::F16(values) => widen_f16(values, out),
             Values::Bf16(values) => widen_bf16(values, out),
+            Values::Pieces(pieces) => in_turn(pieces, out, Values::len, Values::copy_to),
         }
     }
 
-    /// All of them as f32: where they lie, or widened in `room`.
+    /// All of them as f32: where they lie, or gathered and widened in `room`.
     pub(crate) fn f32<'b>(self, room: &'b mut Vec<f32>) -> &'b [f32]
     where
         'a: 'b,
@@ -201,7 +234,19 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The same with room of its own.
+    /// Some of them as [`Values::f32`]: the usual case is no more than slicing, even for a tile.
+    #[inline(always)]
+    pub(crate) fn some_f32<'b>(self, range: Range<usize>, room: &'b mut Vec<f32>) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        match self {
+            Values::F32(values) => &values[range],
+            _ => self.slice(range).f32(room),
+        }
+    }
+
+    /// All of them, with room of its own.
     pub(crate) fn widened(self) -> Cow<'a, [f32]> {
         match self {
             Values::F32(values) => Cow::Borrowed(values),
@@ -215,9 +260,17 @@ impl<'a> Values<'a> {
 
     /// Their bits in words of 32, with zeros behind them in the last one.
     pub(crate) fn words(self) -> Vec<u32> {
-        let mut words = vec![0; self.bytes().len().div_ceil(size_of::<u32>())];
-        bytemuck::cast_slice_mut(&mut words)[..self.bytes().len()].copy_from_slice(self.bytes());
+        let mut words = vec![0; self.size().div_ceil(size_of::<u32>())];
+        self.copy_bits(&mut bytemuck::cast_slice_mut(&mut words)[..self.size()]);
         words
+    }
+}
+
+/// Copies the parts of a row one behind the other.
+fn in_turn<'a, T>(pieces: Pieces<'a>, mut out: &mut [T], room: fn(Values<'a>) -> usize, copy: fn(Values<'a>, &mut [T])) {
+    for part in pieces.parts() {
+        let to = out.split_off_mut(..room(part)).unwrap_or_default();
+        copy(part, to);
     }
 }
 

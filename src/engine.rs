@@ -14,7 +14,7 @@ use crate::plan::{Mix, Plan};
 use crate::report::{Aggregate, Report};
 use crate::rows::Rows;
 use crate::rules::{Cohort, Rule};
-use futures::stream::{self, StreamExt};
+use futures::stream::{FuturesOrdered, StreamExt};
 use rayon::prelude::*;
 
 /// Matrices of [`Engine::aggregate_many`] whose work is submitted to a GPU together.
@@ -164,7 +164,7 @@ impl Engine {
             "auto" | "gpu" => gpu(None).await,
             "gpus" => {
                 let real = adapters().await.iter().filter(|a| a.real).count();
-                let all = stream::iter(0..real.max(1)).then(|k| gpu(Some(format!("gpu#{k}")))).collect::<Vec<_>>().await;
+                let all = futures::stream::iter(0..real.max(1)).then(|k| gpu(Some(format!("gpu#{k}")))).collect::<Vec<_>>().await;
                 Self::several(all.into_iter().collect::<Result<_>>()?)
             }
             _ => gpu(Some(name.into())).await,
@@ -437,9 +437,17 @@ impl Engine {
     /// # Errors
     /// For each matrix as [`Engine::aggregate`]; the others are not affected.
     pub async fn aggregate_many(&self, rule: &dyn Rule, inputs: &[Input<'_>], f: usize) -> Vec<Result<Aggregate>> {
-        match &self.kind {
-            Kind::Cpu(cpu) => cpu.on_threads(|| inputs.par_iter().map(|input| self.aggregate_blocking(rule, *input, f)).collect()),
-            _ => stream::iter(inputs).map(|input| self.aggregate(rule, *input, f)).buffered(TOGETHER).collect().await,
+        if let Kind::Cpu(cpu) = &self.kind {
+            return cpu.on_threads(|| inputs.par_iter().map(|input| self.aggregate_blocking(rule, *input, f)).collect());
+        }
+        let (mut left, mut done) = (inputs.iter(), Vec::new());
+        let mut under_way = FuturesOrdered::new();
+        loop {
+            under_way.extend(left.by_ref().take(TOGETHER - under_way.len()).map(|input| self.aggregate(rule, *input, f)));
+            match under_way.next().await {
+                Some(one) => done.push(one),
+                None => return done,
+            }
         }
     }
 
@@ -449,6 +457,28 @@ impl Engine {
     /// As [`Engine::aggregate_many`].
     pub fn aggregate_many_blocking(&self, rule: &dyn Rule, inputs: &[Input<'_>], f: usize) -> Vec<Result<Aggregate>> {
         pollster::block_on(self.aggregate_many(rule, inputs, f))
+    }
+
+    /// Combines each layer of the rows ([`Rows::from_layers`]) by itself, as [`Engine::aggregate_many`] does.
+    ///
+    /// This is another operator than [`Engine::aggregate`] of the whole rows, for rules on distances: they choose workers anew for each layer.
+    /// The (f, λ)-resilience holds for each layer, within the spread of that layer, and not for the vector of all layers with the same
+    /// λ; f workers may be Byzantine in all, not f others in each layer. Rules that look at one coordinate at a time give the same both ways.
+    ///
+    /// # Errors
+    /// For each layer as [`Engine::aggregate`]; a row with NaN or infinite values is left out of the layers that hold them only.
+    pub async fn aggregate_layers(&self, rule: &dyn Rule, rows: &Rows<'_>, f: usize) -> Vec<Result<Aggregate>> {
+        let layers: Vec<Rows> = rows.layers().collect();
+        let inputs: Vec<Input> = layers.iter().map(Input::from).collect();
+        self.aggregate_many(rule, &inputs, f).await
+    }
+
+    /// [`Engine::aggregate_layers`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`Engine::aggregate_layers`].
+    pub fn aggregate_layers_blocking(&self, rule: &dyn Rule, rows: &Rows<'_>, f: usize) -> Vec<Result<Aggregate>> {
+        pollster::block_on(self.aggregate_layers(rule, rows, f))
     }
 
     /// Compiles what `rule` needs for n workers with rows of f32, so that the first call does not wait for it; with

@@ -63,6 +63,50 @@ pub enum Error {
         /// Length of row 0.
         expected: usize,
     },
+    /// A worker without layers.
+    #[error("there are no layers: each worker has at least one")]
+    NoLayers,
+    /// The workers do not all have the same number of layers.
+    #[error("worker {worker} has {got} layers where worker 0 has {expected}")]
+    Layers {
+        /// Offending worker.
+        worker: usize,
+        /// Its layers.
+        got: usize,
+        /// Layers of worker 0.
+        expected: usize,
+    },
+    /// A layer is not as long for all workers.
+    #[error("layer {layer} of worker {worker} has {got} coordinates where that of worker 0 has {expected}")]
+    Layer {
+        /// Offending worker.
+        worker: usize,
+        /// Offending layer.
+        layer: usize,
+        /// Its length.
+        got: usize,
+        /// Its length at worker 0.
+        expected: usize,
+    },
+    /// The values of a row of an array do not lie side by side.
+    #[error(
+        "the rows of the array do not lie in one piece each: its strides are {strides:?}; as_standard_layout() makes a copy of it in which they do"
+    )]
+    Strides {
+        /// Of the array, in values.
+        strides: Vec<isize>,
+    },
+    /// A file of tensors cannot be read as a row.
+    #[error("tensors: {0}")]
+    Tensors(String),
+    /// A worker's tensors are not those of the first one.
+    #[error("worker {worker}: {reason}")]
+    Worker {
+        /// Offending worker.
+        worker: usize,
+        /// What is different.
+        reason: String,
+    },
     /// A slice does not hold n × d values.
     #[error("{got} values do not make a matrix of n = {n} rows of d = {d}")]
     Shape {

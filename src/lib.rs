@@ -3,6 +3,8 @@
 #[macro_use]
 mod simd;
 
+#[cfg(feature = "ndarray")]
+mod arrays;
 pub mod attacks;
 pub mod bench;
 pub mod certify;
@@ -19,6 +21,7 @@ pub mod gram;
 mod matrix;
 mod momentum;
 mod parameters;
+mod pieces;
 pub mod plan;
 pub mod pre;
 mod report;
@@ -27,6 +30,8 @@ mod rows;
 pub mod rules;
 pub mod solve;
 mod spec;
+#[cfg(feature = "safetensors")]
+mod tensors;
 #[cfg(feature = "train")]
 pub mod train;
 
@@ -48,3 +53,5 @@ pub use spec::Spec;
 /// The wgpu that [`Engine::on_device`] takes devices of.
 #[cfg(feature = "gpu")]
 pub use wgpu;
+#[cfg(feature = "safetensors")]
+pub use tensors::Tensors;

@@ -25,9 +25,8 @@ pub(crate) enum Store {
 
 impl Matrix {
     pub(crate) fn host(rows: &Rows) -> Self {
-        Self {
-            store: Store::Host { rows: rows.values().iter().map(|row| row.words()).collect(), d: rows.d(), dtype: rows.dtype() },
-        }
+        let words = (0..rows.n()).map(|i| rows.values(i).words()).collect();
+        Self { store: Store::Host { rows: words, d: rows.d(), dtype: rows.dtype() } }
     }
 
     /// Number of rows (workers).

@@ -14,6 +14,9 @@ use crate::rules::{NonFinite, Rule};
 ///
 /// A gradient row with NaN or infinite values leaves that worker's momentum unchanged; the worker is absent in that step.
 ///
+/// Where a step on a device is cut short, because its future is dropped or the device fails, some momentums are stepped and some are not:
+/// every later step is an error, and a [`Snapshot`] taken before is what to go on from.
+///
 /// ```
 /// use resam::{DistributedMomentum, Engine, Rows, rules::Median};
 /// let mut momentum = DistributedMomentum::new_blocking(&Engine::cpu(), 3, 2, 0.5)?;
@@ -30,6 +33,8 @@ pub struct DistributedMomentum {
     matrix: Matrix,
     beta: f32,
     steps: u64,
+    /// A step on a device was begun and not finished.
+    torn: bool,
 }
 
 /// Everything a [`DistributedMomentum`] needs to go on bit for bit where it stopped.
@@ -70,10 +75,10 @@ impl DistributedMomentum {
             return Err(Error::parameter("momentum", "beta", beta, "at least 0 and below 1"));
         }
         let rows = Rows::from_slice(momentums, *n, *d)?;
-        if let Some(i) = rows.values().iter().position(|row| !finite(*row)) {
+        if let Some(i) = (0..*n).find(|&i| !finite(rows.values(i))) {
             return Err(Error::Momentum(format!("row {i} of the snapshot holds NaN or infinite values")));
         }
-        Ok(Self { engine: engine.clone(), matrix: engine.load(&rows).await?, beta: *beta, steps: *steps })
+        Ok(Self { engine: engine.clone(), matrix: engine.load(&rows).await?, beta: *beta, steps: *steps, torn: false })
     }
 
     /// Workers.
@@ -105,7 +110,7 @@ impl DistributedMomentum {
     /// classify it, one of G and M to update, one write of M.
     ///
     /// # Errors
-    /// [`Error::Momentum`] when the gradients have another shape, [`Error::Device`] when the device fails.
+    /// [`Error::Momentum`] when the gradients have another shape or a step was cut short, [`Error::Device`] when the device fails.
     pub async fn step(&mut self, gradients: &Rows<'_>) -> Result<Vec<usize>> {
         let absent = self.absent(gradients)?;
         self.update(gradients, &absent).await?;
@@ -123,7 +128,11 @@ impl DistributedMomentum {
         self.tolerates(rule, &absent, f)?;
         let mut values = vec![0.0; self.d()];
         let step = (gradients, self.beta);
-        if let Some(report) = self.engine.step_and_run(rule, &mut self.matrix, step, f, &absent, &mut values).await? {
+        self.torn = true;
+        let stepped = self.engine.step_and_run(rule, &mut self.matrix, step, f, &absent, &mut values).await;
+        // All other errors are found before it is begun.
+        self.torn = matches!(stepped, Err(Error::Device { .. }));
+        if let Some(report) = stepped? {
             self.steps += 1;
             return Ok(Aggregate { values, report });
         }
@@ -168,8 +177,9 @@ impl DistributedMomentum {
     /// A copy of the state; [`DistributedMomentum::resume`] goes on from it bit for bit.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device is lost.
+    /// [`Error::Device`] when the device is lost, [`Error::Momentum`] when a step was cut short.
     pub async fn snapshot(&self) -> Result<Snapshot> {
+        self.whole()?;
         Ok(Snapshot { n: self.n(), d: self.d(), beta: self.beta, steps: self.steps, momentums: self.matrix.read().await? })
     }
 
@@ -188,18 +198,28 @@ impl DistributedMomentum {
         Err(Error::Momentum(format!("worker {worker} of {} does not exist", self.n())))
     }
 
+    /// Are all momentums of the same step?
+    fn whole(&self) -> Result<()> {
+        if self.torn {
+            return Err(Error::Momentum("a step was cut short and not all are of the same step; go on from a snapshot".into()));
+        }
+        Ok(())
+    }
+
     /// Workers whose gradient is not finite.
     pub(crate) fn absent(&self, gradients: &Rows) -> Result<Vec<usize>> {
+        self.whole()?;
         let (n, d) = (self.n(), self.d());
         if (gradients.n(), gradients.d()) != (n, d) {
             let got = format!("{} x {}", gradients.n(), gradients.d());
             return Err(Error::Momentum(format!("gradients of {got} for a state of n x d = {n} x {d}")));
         }
-        Ok((0..n).filter(|&i| !finite(gradients.values()[i])).collect())
+        Ok((0..n).filter(|&i| !finite(gradients.values(i))).collect())
     }
 
     pub(crate) async fn update(&mut self, gradients: &Rows<'_>, absent: &[usize]) -> Result<()> {
         let present: Vec<usize> = (0..self.n()).filter(|i| !absent.contains(i)).collect();
+        self.torn = true;
         match (&self.engine.kind, &mut self.matrix.store) {
             (Kind::Several(several), Store::Shards(parts)) => {
                 for ((engine, gradients), part) in several.share(gradients).iter().zip(parts) {
@@ -208,6 +228,7 @@ impl DistributedMomentum {
             }
             _ => update(&self.engine, &mut self.matrix, gradients, &present, self.beta).await?,
         }
+        self.torn = false;
         self.steps += 1;
         Ok(())
     }
@@ -219,7 +240,7 @@ async fn update(engine: &Engine, momentums: &mut Matrix, gradients: &Rows<'_>, p
         (Kind::Cpu(cpu), Store::Host { rows, .. }) => {
             for &i in present {
                 let momentum = bytemuck::cast_slice_mut(&mut rows[i]);
-                cpu.on_threads(|| step(momentum, gradients.values()[i], beta));
+                cpu.on_threads(|| step(momentum, gradients.values(i), beta));
             }
         }
         (Kind::Reference, Store::Host { rows, .. }) => {

@@ -34,10 +34,11 @@ fn there_is_no_n_by_d_temporary() {
     let data: Vec<f32> = (0..N * D).map(|_| random.f32() - 0.5).collect();
     let rows = Rows::from_slice(&data, N, D).expect("a shape");
     let engine = Engine::cpu();
-    let aggregate = |spec: &str| -> Aggregate {
+    let aggregate_of = |spec: &str, rows: &Rows| -> Aggregate {
         let spec: Spec = spec.parse().expect(spec);
-        engine.aggregate_blocking(spec.rule(), &rows, F).expect("an aggregate")
+        engine.aggregate_blocking(spec.rule(), rows, F).expect("an aggregate")
     };
+    let aggregate = |spec: &str| aggregate_of(spec, &rows);
     for spec in [
         "trimmed_mean",
         "nnm+trimmed_mean",
@@ -55,6 +56,15 @@ fn there_is_no_n_by_d_temporary() {
         println!("{spec}: {:.3} of the matrix", bytes as f64 / MATRIX as f64);
         assert_eq!(result.values.len(), D);
         frugal(bytes).unwrap_or_else(|e| panic!("{spec}: {e}"));
+    }
+    // Rows in a thousand layers each, of which blocks of columns lie in several.
+    let workers: Vec<_> = data.chunks(D).map(|row| row.chunks(997)).collect();
+    let layers = Rows::from_layers(workers).expect("layers");
+    for spec in ["trimmed_mean", "nnm+trimmed_mean", "krum", "geometric_median", "geometric_median:method=direct"] {
+        let (bytes, result) = taken(|| aggregate_of(spec, &layers));
+        println!("{spec} of layers: {:.3} of the matrix", bytes as f64 / MATRIX as f64);
+        assert_eq!(result.values, aggregate(spec).values);
+        frugal(bytes).unwrap_or_else(|e| panic!("{spec} of layers: {e}"));
     }
     // A copy of the matrix is noticed, and one of a fifth of it.
     for rows in [N, N / 5] {

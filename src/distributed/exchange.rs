@@ -38,8 +38,13 @@ pub(crate) fn columns_of_others(
     };
     let mut all: Vec<Vec<Vec<u32>>> = held.workers.iter().enumerate().map(room).collect();
     for turn in 0..held.workers.iter().copied().max().unwrap_or(0) {
-        let part = |(to, columns)| mine.get(turn).filter(|_| to != rank).map_or(&[][..], |row| row.slice(columns).bytes());
-        let outgoing: Vec<&[u8]> = shards.ranges().enumerate().map(part).collect();
+        // What lies in several slices is gathered.
+        let mut rooms = vec![Vec::new(); held.workers.len()];
+        let part = |((to, columns), room)| match mine.get(turn).filter(|_| to != rank) {
+            Some(row) => row.slice(columns).gathered(room),
+            None => &[][..],
+        };
+        let outgoing: Vec<&[u8]> = shards.ranges().enumerate().zip(&mut rooms).map(part).collect();
         fn place(rows: &mut [Vec<u32>], turn: usize, bytes: usize) -> &mut [u8] {
             rows.get_mut(turn).map_or(&mut [], |words| &mut bytemuck::cast_slice_mut(words)[..bytes])
         }

@@ -32,7 +32,7 @@ pub use shards::Shards;
 pub use threads::Threads;
 pub use transport::Transport;
 
-use crate::dtype::Dtype;
+use crate::dtype::{Dtype, Values};
 use crate::engine::Engine;
 use crate::engines::execute::Asked;
 use crate::error::{Error, Result};
@@ -189,9 +189,9 @@ impl<T: Transport> Distributed<T> {
         let admitted = asked.rule.admit(&Cohort { total: n, members: &everyone, f: asked.f, d });
         link.agree(&"whether the rule takes them", admitted)?;
         let (shards, rank) = (self.shards(d), link.rank());
-        let mine = rows.map_or(&[][..], Rows::values);
-        let others = columns_of_others(link, shards, held, mine)?;
-        let shard = assembled(rank, shards, held, mine, &others);
+        let mine: Vec<Values> = rows.map_or(Vec::new(), |rows| (0..rows.n()).map(|i| rows.values(i)).collect());
+        let others = columns_of_others(link, shards, held, &mine)?;
+        let shard = assembled(rank, shards, held, &mine, &others);
         let mut part = vec![0.0; shard.d()];
         let report = run::run(link, shards, &self.engine, (&shard).into(), asked, &mut part)?;
         let mut values = vec![0.0f32; d];

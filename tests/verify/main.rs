@@ -23,6 +23,7 @@ mod given;
 mod halves;
 mod hostile;
 mod lambda;
+mod layers;
 mod many;
 mod momentum;
 #[cfg(feature = "gpu")]

@@ -12,7 +12,7 @@ const CACHED: usize = 1 << 22;
 
 /// The rows that should be asked for: these, or none where they are short.
 pub(super) fn worth_asking<'r, 'a>(rows: &'r [Values<'a>]) -> &'r [Values<'a>] {
-    let bytes: usize = rows.iter().map(|row| row.bytes().len()).sum();
+    let bytes: usize = rows.iter().map(|row| row.size()).sum();
     if bytes > CACHED { rows } else { &[] }
 }
 

@@ -95,7 +95,7 @@ impl<'a> CpuRows<'a> {
         match i {
             ORIGIN => Values::F32(&self.zeros),
             GIVEN => Values::F32(&self.given),
-            i => self.rows.values()[i],
+            i => self.rows.values(i),
         }
     }
 
@@ -191,7 +191,7 @@ impl Passes for CpuRows<'_> {
 
     async fn plain(&mut self, what: Plain, room: &mut [u16]) -> Result<u16> {
         self.count(self.rows.n());
-        let rows: Vec<&[u16]> = self.rows.values().iter().map(|row| bytemuck::cast_slice(row.bytes())).collect();
+        let rows: Vec<&[u16]> = self.rows.slices().map(bytemuck::cast_slice).collect();
         Ok(match what {
             Plain::Read => self.engine.on_threads(|| plain::read(&rows)),
             Plain::Copy => self.engine.on_threads(|| plain::copy(&rows, room)),
@@ -240,7 +240,7 @@ impl Widened {
 
     /// Some columns of the rows as f32: where they lie, or widened.
     fn columns<'a>(&'a mut self, rows: &[Values<'a>], columns: Range<usize>) -> Vec<&'a [f32]> {
-        rows.iter().zip(self.rooms(rows.len())).map(|(row, room)| row.slice(columns.clone()).f32(room)).collect()
+        rows.iter().zip(self.rooms(rows.len())).map(|(row, room)| row.some_f32(columns.clone(), room)).collect()
     }
 }
 

@@ -32,9 +32,9 @@ simd! {
 }
 
 /// Copies all bits once.
-pub(crate) fn copy(rows: &[&[u16]], room: &mut [u16]) -> u16 {
-    let d = rows.first().map_or(1, |row| row.len().max(1));
-    let pieces = room.par_chunks_mut(d).zip(rows).flat_map(|(to, row)| to.par_chunks_mut(PIECE).zip(row.par_chunks(PIECE)));
+pub(crate) fn copy(rows: &[&[u16]], mut room: &mut [u16]) -> u16 {
+    let rooms: Vec<&mut [u16]> = rows.iter().filter_map(|row| room.split_off_mut(..row.len())).collect();
+    let pieces = rooms.into_par_iter().zip(rows).flat_map(|(to, row)| to.par_chunks_mut(PIECE).zip(row.par_chunks(PIECE)));
     pieces.for_each(|(to, from)| to.copy_from_slice(from));
     0
 }

@@ -224,7 +224,7 @@ impl<'a> Passes for GpuPasses<'a> {
             let value = |i: usize, k: usize| match i {
                 ORIGIN => 0.0,
                 GIVEN => self.given[k],
-                i => host.values()[i].at(k),
+                i => host.values(i).at(k),
             };
             return Ok(rows.iter().flat_map(|&i| columns.iter().map(move |&k| value(i, k))).collect());
         }
@@ -347,7 +347,7 @@ impl<'a> Passes for GpuPasses<'a> {
         match (&self.source, out) {
             (_, Sink::Host(out)) if row == ORIGIN => out.fill(0.0),
             (_, Sink::Host(out)) if row == GIVEN => out.copy_from_slice(&self.given),
-            (Source::Host { rows, .. }, Sink::Host(out)) => rows.values()[row].copy_to(out),
+            (Source::Host { rows, .. }, Sink::Host(out)) => rows.values(row).copy_to(out),
             (Source::Resident(resident), Sink::Host(out)) => {
                 for chunk in self.source.layout().chunks() {
                     let to = &mut out[chunk.first..chunk.first + chunk.columns];

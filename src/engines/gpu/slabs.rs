@@ -13,13 +13,21 @@ use crate::error::Result;
 use crate::rows::Rows;
 use std::sync::Arc;
 
+/// Bytes that are copied at a time: what lies in several slices is gathered first.
+const PIECE: usize = 1 << 22;
+
 /// A buffer with some rows of some columns, copied from the host.
 fn upload(device: &Device, rows: &Rows, chunk: &Chunk, wanted: &[usize]) -> Buffer {
-    let stride = chunk.stride * rows.dtype().size();
+    let size = rows.dtype().size();
+    let stride = chunk.stride * size;
     let slab = device.buffer(Use::Storage, (rows.n() * stride) as u64);
+    let mut room = Vec::new();
     for &i in wanted {
-        let values = rows.values()[i].slice(chunk.first..chunk.first + chunk.columns);
-        device.write(&slab, (i * stride) as u64, values.bytes());
+        for at in (0..chunk.columns).step_by(PIECE / size) {
+            let columns = chunk.first + at..chunk.first + chunk.columns.min(at + PIECE / size);
+            let bytes = rows.values(i).slice(columns).gathered(&mut room);
+            device.write(&slab, (i * stride + at * size) as u64, bytes);
+        }
     }
     slab
 }
