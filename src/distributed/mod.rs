@@ -51,12 +51,13 @@ use link::Link;
 /// gets the same error, before data moves where it can be known then. A rank that has no rows to hand in because something went wrong
 /// before calls [`Distributed::withdraw`].
 ///
-/// ```
-/// use resam::{Engine, Rows, distributed::{Distributed, Threads}, rules::TrimmedMean};
+/// ```no_run
+/// use resam::{CpuOptions, Engine, Rows, distributed::{Distributed, Threads}, rules::TrimmedMean};
 /// let gradients = [[1.0f32, 10.0], [2.0, 20.0], [3.0, 30.0], [1e30, f32::NAN]]; // one worker a rank, the last one hostile
 /// std::thread::scope(|scope| {
 ///     let ranks: Vec<_> = Threads::new(4).into_iter().zip(&gradients).map(|(rank, gradient)| scope.spawn(move || {
-///         let rank = Distributed::new(Engine::cpu(), rank);
+///         let engine = Engine::cpu_with(CpuOptions { threads: Some(1) })?; // ranks that share a processor have threads of their own
+///         let rank = Distributed::new(engine, rank);
 ///         rank.aggregate_blocking(&TrimmedMean, &Rows::from_slice(gradient, 1, 2)?, 1)
 ///     })).collect();
 ///     for rank in ranks {
