@@ -72,7 +72,9 @@ impl Running {
 
     /// The result of a round, as soon as it is there.
     fn result(&self, round: u64) -> Result<Vec<f32>, Answer> {
+        let begun = Instant::now();
         loop {
+            assert!(begun.elapsed() < Duration::from_secs(60), "round {round} does not end");
             let (status, body) = self.request("GET", &format!("/rounds/{round}"), &token(1), b"").expect("an answer");
             match status {
                 200 => return Ok(body.as_chunks().0.iter().map(|y| f32::from_le_bytes(*y)).collect()),
@@ -182,6 +184,7 @@ fn hostile_clients() {
     // Too little and too much. It is refused before it has all been read.
     assert_eq!(status(&own, &own_token, b""), Some(400));
     assert_eq!(status(&own, &own_token, &body[1..]), Some(400));
+    assert_eq!(status(&own, &own_token, &[&body[..], &[0; 4]].concat()), Some(413));
     let flood = vec![0x40; 16 << 20];
     for head in [
         head("PUT", &own, &own_token, 1 << 40),
