@@ -51,7 +51,7 @@ use link::Link;
 /// gets the same error, before data moves where it can be known then. A rank that has no rows to hand in because something went wrong
 /// before calls [`Distributed::withdraw`].
 ///
-/// ```no_run
+/// ```
 /// use resam::{CpuOptions, Engine, Rows, distributed::{Distributed, Threads}, rules::TrimmedMean};
 /// let gradients = [[1.0f32, 10.0], [2.0, 20.0], [3.0, 30.0], [1e30, f32::NAN]]; // one worker a rank, the last one hostile
 /// std::thread::scope(|scope| {
