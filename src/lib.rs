@@ -50,8 +50,8 @@ pub use report::{Aggregate, Report};
 pub use rows::Rows;
 pub use rules::Rule;
 pub use spec::Spec;
+#[cfg(feature = "safetensors")]
+pub use tensors::Tensors;
 /// The wgpu that [`Engine::on_device`] takes devices of.
 #[cfg(feature = "gpu")]
 pub use wgpu;
-#[cfg(feature = "safetensors")]
-pub use tensors::Tensors;

@@ -166,7 +166,8 @@ impl<'a> Rows<'a> {
     /// Some columns of these rows.
     pub(crate) fn columns(&self, columns: Range<usize>) -> Self {
         let starts = [0].iter().chain(&self.ends);
-        let part = |(start, end): (&usize, &usize)| columns.start.clamp(*start, *end) - start..columns.end.clamp(*start, *end) - start;
+        let part =
+            |(start, end): (&usize, &usize)| columns.start.clamp(*start, *end) - start..columns.end.clamp(*start, *end) - start;
         let mut parts: Vec<(usize, Range<usize>)> = starts.zip(&self.ends).map(part).enumerate().collect();
         parts.retain(|(layer, part)| *layer == 0 || !part.is_empty());
         let ends = parts.iter().scan(0, |end, (_, part)| {
