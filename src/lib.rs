@@ -40,6 +40,9 @@ pub use dtype::{Dtype, Element};
 pub use engine::{Engine, TOGETHER};
 pub use engines::cpu::CpuOptions;
 pub use engines::execute::Options;
+/// The wgpu that [`Engine::on_device`] takes devices of.
+#[cfg(feature = "gpu")]
+pub use engines::gpu::wgpu;
 #[cfg(feature = "gpu")]
 pub use engines::gpu::{AdapterInfo, DeviceReport, DeviceRows, DeviceRule, DeviceVector, GpuOptions, adapters};
 pub use error::{Error, Result};
@@ -52,6 +55,3 @@ pub use rules::Rule;
 pub use spec::Spec;
 #[cfg(feature = "safetensors")]
 pub use tensors::Tensors;
-/// The wgpu that [`Engine::on_device`] takes devices of.
-#[cfg(feature = "gpu")]
-pub use wgpu;

@@ -139,8 +139,8 @@ pub enum DeviceSolve {
         /// Rows in each mean.
         keep: usize,
     },
-    /// The geometric median.
-    GeometricMedian,
+    /// The point of least sum of distances to all rows.
+    LeastDistances,
 }
 
 /// What a solve found.

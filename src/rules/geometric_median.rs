@@ -192,7 +192,7 @@ impl Solve for InnerProducts {
         Ok(weiszfeld::geometric_median(&geometry.gram, &self.weights))
     }
     fn on_device(&self) -> Option<DeviceSolve> {
-        self.weights.iter().all(|w| *w == self.weights[0]).then_some(DeviceSolve::GeometricMedian)
+        self.weights.iter().all(|w| *w == self.weights[0]).then_some(DeviceSolve::LeastDistances)
     }
 }
 

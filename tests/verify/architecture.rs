@@ -99,7 +99,9 @@ fn wgpu_lives_in_one_folder() {
     if !sources_are_here() {
         return;
     }
-    let elsewhere: Vec<PathBuf> = files("src", "rs").into_iter().filter(|p| !p.starts_with("src/engines/gpu")).collect();
+    // And the list of what is public, which hands it on.
+    let knows = |p: &Path| p.starts_with("src/engines/gpu") || p == Path::new("src/lib.rs");
+    let elsewhere: Vec<PathBuf> = files("src", "rs").into_iter().filter(|p| !knows(p)).collect();
     let found = offences(&elsewhere, |line| words(line).any(|w| w == "wgpu"));
     assert!(found.is_empty(), "{found:#?}");
 }
@@ -116,8 +118,8 @@ fn every_rule_and_every_shader_has_its_file() {
     let shaders = files("shaders", "wgsl");
     assert!(!shaders.is_empty());
     for shader in shaders {
-        let name = shader.file_name().and_then(|n| n.to_str()).expect("a name");
-        assert!(sources.contains(&format!("shaders/{name}\"")), "{name} is used by no kernel");
+        let path = shader.to_str().expect("a path");
+        assert!(sources.contains(&format!("/{path}\"")), "{path} is used by no kernel");
     }
 }
 

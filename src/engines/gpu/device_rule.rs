@@ -173,7 +173,7 @@ impl DeviceRule {
             let (neighbors, keep) = match here {
                 DeviceSolve::LeastScores { neighbors, keep } => (neighbors, keep),
                 DeviceSolve::Nearest { keep } => (0, keep),
-                DeviceSolve::GeometricMedian => (0, n - k),
+                DeviceSolve::LeastDistances => (0, n - k),
             };
             let Term { weight, weight_low, .. } = Term::new(0, 1.0 / keep as f64);
             variants.push([neighbors as u32, keep as u32, weight.to_bits(), weight_low.to_bits()]);
@@ -284,7 +284,7 @@ impl DeviceRule {
         let decide = match with.solve {
             DeviceSolve::LeastScores { .. } => self.bind(Kernel::LeastScores, &with_variants),
             DeviceSolve::Nearest { .. } => self.bind(Kernel::Nearest, &with_variants),
-            DeviceSolve::GeometricMedian => self.bind(Kernel::WeiszfeldSolve, &shared),
+            DeviceSolve::LeastDistances => self.bind(Kernel::WeiszfeldSolve, &shared),
         };
         decide.encode(encoder, [1, 1, 1], None);
         for (k, &kernel) in with.results.iter().enumerate() {

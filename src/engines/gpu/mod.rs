@@ -2,6 +2,7 @@
 //!
 //! - `buffers`: rows and results in buffers of the caller's
 //! - `adapters`: what there is and which one a name means
+//! - `shared`: what an engine offers on a device that the caller uses as well
 //! - `shader`: the text of every kernel
 //! - `clock`: the time that kernels take, by the device's own clock
 //! - `cache`: compiled pipelines in a file
@@ -24,6 +25,7 @@ mod params;
 mod passes;
 mod pool;
 mod shader;
+mod shared;
 mod slabs;
 
 pub use adapters::{AdapterInfo, adapters};
@@ -31,6 +33,7 @@ pub(crate) use buffers::Sink;
 pub use buffers::{DeviceRows, DeviceVector};
 pub use device_rule::{DeviceReport, DeviceRule};
 pub(crate) use slabs::Resident;
+pub use wgpu;
 
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
