@@ -6,26 +6,8 @@
 @group(0) @binding(3) var<storage, read> sums: array<f32>;
 @group(0) @binding(5) var<storage, read_write> state: array<u32>;
 
-const THREADS = 256u;
 // Least squared distance told from zero, in units of the scaled rows.
 const LEAST = 1e-30f;
-
-var<workgroup> part: array<f32, THREADS>;
-
-// Sum (or, for `greatest`, maximum) over the group's parts, in a fixed order.
-fn gather(lane: u32, greatest: bool) -> f32 {
-    workgroupBarrier();
-    for (var width = THREADS / 2u; width > 0u; width /= 2u) {
-        if lane < width {
-            let other = part[lane + width];
-            part[lane] = select(part[lane] + other, max(part[lane], other), greatest);
-        }
-        workgroupBarrier();
-    }
-    let result = part[0];
-    workgroupBarrier();
-    return result;
-}
 
 // 1 / r_i of the scaled row. Sums of 64 blocks are summed: an error of some 64 + blocks / 64 roundings, not of all blocks.
 fn inverse_distance(i: u32) -> f32 {
@@ -49,8 +31,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     for (var i = lane; i < params.rows; i += THREADS) {
         pulls += rows[i].weight * inverse_distance(i);
     }
-    part[lane] = pulls;
-    let total = gather(lane, false);
+    let total = gathered(lane, pulls, false);
     for (var i = lane; i < params.rows; i += THREADS) {
         let next = inverse_distance(i) / total;
         let before = bitcast<f32>(state[4u + i]);
@@ -59,8 +40,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
             state[4u + i] = bitcast<u32>(next);
         }
     }
-    part[lane] = change;
-    let residual = gather(lane, true);
+    let residual = gathered(lane, change, true);
     if lane == 0u && !done {
         state[0] += 1u;
         state[1] = select(0u, 1u, residual <= params.tolerance);

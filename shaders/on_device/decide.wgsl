@@ -14,24 +14,9 @@ struct Padded {
 @group(0) @binding(7) var<storage, read> variants: array<vec4<u32>>;
 @group(0) @binding(9) var<uniform> whole: Params;
 
-var<workgroup> central_scores: array<f32, LANES>;
-var<workgroup> central: u32;
-
-// The row of least Krum score with half of the others as neighbours. All invocations call it.
-fn central_row(lane: u32, m: u32) -> u32 {
-    if lane < m {
-        central_scores[lane] = krum_score(lane, m, (m + 1u) / 2u - 1u);
-    }
-    workgroupBarrier();
-    if lane == 0u {
-        for (var i = 1u; i < m; i++) {
-            if central_scores[i] < central_scores[central] {
-                central = i;
-            }
-        }
-    }
-    workgroupBarrier();
-    return chosen[central].index;
+// The numbers for m rows, of which the others were bad.
+fn variant(m: u32) -> vec4<u32> {
+    return variants[min(whole.rows - m, arrayLength(&variants) - 1u)];
 }
 
 // Lets the pass for this number of bad rows see the columns of `taken` rows about this one. One invocation calls it.

@@ -6,12 +6,9 @@
 @group(0) @binding(7) var<storage, read_write> notes: array<u32>;
 @group(0) @binding(9) var<uniform> whole: Params;
 
-var<workgroup> sizes: array<u32, LANES>;
-var<workgroup> scores: array<f32, LANES>;
 var<workgroup> kept: array<Row, LANES>;
 var<workgroup> wrong: atomic<u32>;
 var<workgroup> count: u32;
-var<workgroup> middle: u32;
 var<workgroup> at_centre: u32;
 
 // Squares of scaled values up to 2^50 can be summed, and those of values from 2^-50 on do not vanish.
@@ -46,11 +43,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     workgroupBarrier();
     // Scores mean something only where all products do.
     if atomicLoad(&wrong) == 0u && !about_median {
-        if lane < m {
-            scores[lane] = krum_score(lane, m, (m + 1u) / 2u - 1u);
-        }
-        workgroupBarrier();
-        if lane < m && scores[at_centre] > 16.0 * scores[lane] {
+        let best = most_central(lane, m);
+        if lane == 0u && central_scores[at_centre] > 16.0 * central_scores[best] {
             atomicStore(&wrong, 1u);
         }
     }
@@ -66,18 +60,9 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         }
     }
     workgroupBarrier();
-    if lane < count {
-        var rank = 0u;
-        for (var i = 0u; i < count; i++) {
-            rank += select(0u, 1u, sizes[i] > sizes[lane] || (sizes[i] == sizes[lane] && i < lane));
-        }
-        if rank == (count + 1u) / 2u - 1u {
-            middle = sizes[lane];
-        }
-    }
-    workgroupBarrier();
+    let size = middle_size(lane, count);
     if again && lane < count {
-        chosen[lane] = Row(kept[lane].index, scale_for(max(sizes[lane], middle)), 0.0, 0.0);
+        chosen[lane] = Row(kept[lane].index, scale_for(max(sizes[lane], size)), 0.0, 0.0);
     }
     if lane < n {
         var is_bad = 1u;

@@ -4,22 +4,17 @@
 // columns    the columns looked at
 // made       parameters of the pass
 // chosen     its rows, with scales
-// distances  n x n squared distances over the sample
 //
-// The central row is that of least Krum score with half of the others as neighbours. Values are cut at 2^57 times the middle row's size.
+// Values are cut at 2^57 times the middle row's size.
 
 @group(0) @binding(3) var<storage, read_write> made: Params;
 @group(0) @binding(4) var<storage, read_write> chosen: array<Row>;
 @group(0) @binding(5) var<storage, read> columns: array<u32>;
-@group(0) @binding(7) var<storage, read_write> distances: array<f32>;
 @group(0) @binding(8) var<storage, read_write> status: array<u32>;
 
 var<workgroup> top: array<atomic<u32>, LANES>;
 var<workgroup> members: array<u32, LANES>;
-var<workgroup> scores: array<f32, LANES>;
 var<workgroup> count: u32;
-var<workgroup> middle: u32;
-var<workgroup> pivot: u32;
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -42,20 +37,11 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
     workgroupBarrier();
     let m = count;
-    var mine = 0u;
     if lane < m {
-        mine = atomicLoad(&top[members[lane]]);
-        var rank = 0u;
-        for (var i = 0u; i < m; i++) {
-            let other = atomicLoad(&top[members[i]]);
-            rank += select(0u, 1u, other > mine || (other == mine && i < lane));
-        }
-        if rank == (m + 1u) / 2u - 1u {
-            middle = mine;
-        }
+        sizes[lane] = atomicLoad(&top[members[lane]]);
     }
     workgroupBarrier();
-    let s = scale_for(middle);
+    let s = scale_for(middle_size(lane, m));
     // Cut before they are scaled, where nothing overflows.
     let most = select(LARGEST, 0x1p+57f / s, s > 0x1p-60f);
     for (var pair = lane; pair < m * m; pair += LANES) {
@@ -74,29 +60,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
     // Seen by all invocations of the only group.
     storageBarrier();
-    if lane < m {
-        let neighbours = (m + 1u) / 2u - 1u;
-        var score = 0.0;
-        for (var j = 0u; j < m; j++) {
-            var rank = 0u;
-            for (var k = 0u; k < m; k++) {
-                let nearer = distances[lane * m + k] < distances[lane * m + j];
-                let tied = distances[lane * m + k] == distances[lane * m + j] && k < j;
-                rank += select(0u, 1u, k != lane && (nearer || tied));
-            }
-            if j != lane && rank < neighbours {
-                score += distances[lane * m + j];
-            }
-        }
-        scores[lane] = score;
-    }
-    workgroupBarrier();
+    let pivot = most_central(lane, m);
     if lane == 0u {
-        for (var i = 1u; i < m; i++) {
-            if scores[i] < scores[pivot] {
-                pivot = i;
-            }
-        }
         made = params;
         made.rows = m;
         made.voters = m;
@@ -108,8 +73,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
             status[at] = 0u;
         }
     }
-    workgroupBarrier();
     if lane < m {
-        chosen[lane] = Row(members[lane], scale_for(max(mine, atomicLoad(&top[members[pivot]]))), 0.0, 0.0);
+        chosen[lane] = Row(members[lane], scale_for(max(sizes[lane], sizes[pivot])), 0.0, 0.0);
     }
 }

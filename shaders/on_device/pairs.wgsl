@@ -3,13 +3,11 @@
 // made      parameters of the last pass
 // chosen    its rows: scale s_i
 // products  upper triangle of <s_i (x_i - c), s_j (x_j - c)>, row by row
-// distances m x m squared distances: kept, because the same sum formed twice may be rounded in two ways, and ranks compare them
 
 @group(0) @binding(3) var<storage, read_write> made: Params;
 @group(0) @binding(4) var<storage, read_write> chosen: array<Row>;
 @group(0) @binding(5) var<storage, read> products: array<f32>;
 @group(0) @binding(8) var<storage, read_write> status: array<u32>;
-@group(0) @binding(11) var<storage, read_write> distances: array<f32>;
 
 // The distance of rows that are too far for f32.
 const FAR = 1e36f;
@@ -32,7 +30,7 @@ fn is_far(i: u32) -> bool {
     return exponent(bitcast<u32>(abs(product(i, i)))) - 2 * exponent(bitcast<u32>(relative(i))) > 100;
 }
 
-fn formed_distance2(i: u32, j: u32) -> f32 {
+fn distance2(i: u32, j: u32) -> f32 {
     if i == j {
         return 0.0;
     }
@@ -58,32 +56,11 @@ fn measure(lane: u32, m: u32) {
         let i = pair / m;
         let j = pair % m;
         if i <= j {
-            let d = formed_distance2(i, j);
+            let d = distance2(i, j);
             distances[i * m + j] = d;
             distances[j * m + i] = d;
         }
     }
     // Seen by all invocations of the only group.
     storageBarrier();
-}
-
-fn distance2(i: u32, j: u32) -> f32 {
-    return distances[i * made.rows + j];
-}
-
-// Sum of the least squared distances of row i to others.
-fn krum_score(i: u32, m: u32, neighbours: u32) -> f32 {
-    var score = 0.0;
-    for (var j = 0u; j < m; j++) {
-        if j != i {
-            let d = distance2(i, j);
-            var rank = 0u;
-            for (var k = 0u; k < m; k++) {
-                let other = distance2(i, k);
-                rank += select(0u, 1u, k != i && (other < d || (other == d && k < j)));
-            }
-            score += select(0.0, d, rank < neighbours);
-        }
-    }
-    return score;
 }

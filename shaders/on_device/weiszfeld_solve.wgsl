@@ -10,23 +10,6 @@ const ROUNDS_AT_MOST = 200u;
 const TOLERANCE = 1e-5f;
 
 var<workgroup> v: array<f32, LANES>;
-var<workgroup> part: array<f32, LANES>;
-
-// The sum of what all invocations hand in, or the greatest. All invocations call it.
-fn gathered(lane: u32, mine: f32, greatest: bool) -> f32 {
-    part[lane] = mine;
-    workgroupBarrier();
-    for (var width = LANES / 2u; width > 0u; width /= 2u) {
-        if lane < width {
-            let other = part[lane + width];
-            part[lane] = select(part[lane] + other, max(part[lane], other), greatest);
-        }
-        workgroupBarrier();
-    }
-    let result = part[0];
-    workgroupBarrier();
-    return result;
-}
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -66,7 +49,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         status[ROUNDS] = rounds;
         status[RESIDUAL] = bitcast<u32>(change);
     }
-    let centre = central_row(lane, m);
+    let centre = chosen[most_central(lane, m)].index;
     if lane == 0u {
         let_see(m, m, centre);
     }

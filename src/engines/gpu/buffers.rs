@@ -22,7 +22,7 @@ pub struct DeviceRows {
     stride: usize,
     n: usize,
     d: usize,
-    dtype: Dtype,
+    pub(super) dtype: Dtype,
 }
 
 impl DeviceRows {
@@ -57,11 +57,6 @@ impl DeviceRows {
     /// Number of columns (coordinates).
     pub fn d(&self) -> usize {
         self.d
-    }
-
-    /// Type of the values.
-    pub(super) fn values(&self) -> Dtype {
-        self.dtype
     }
 
     /// Bytes of the buffer from the first value to the last.

@@ -214,8 +214,8 @@ impl DeviceRule {
     /// in the data is in the [report](DeviceRule::report), and the result is NaN then.
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, rows: &DeviceRows, out: &DeviceVector) -> Result<()> {
         let device = &*self.device;
-        if (rows.n(), rows.d(), rows.values()) != (self.n, self.d, self.dtype) {
-            let what = format!("{} rows of {} values of {}", rows.n(), rows.d(), rows.values());
+        if (rows.n(), rows.d(), rows.dtype) != (self.n, self.d, self.dtype) {
+            let what = format!("{} rows of {} values of {}", rows.n(), rows.d(), rows.dtype);
             return Err(Error::Buffer(format!("{what} for a rule that was made for {} of {} of {}", self.n, self.d, self.dtype)));
         }
         let foreign = rows.read_on(device)?;
@@ -264,7 +264,7 @@ impl DeviceRule {
 
     fn solved(&self, encoder: &mut wgpu::CommandEncoder, with: &Solved, slab: &Buffer, whole: &Buffer, y: &Buffer, chunk: &Chunk) {
         let Solved { columns, variants, made, chosen, distances, sums, products, last, table, .. } = with;
-        let look = [(0, slab), (2, whole), (3, made), (4, chosen), (5, columns), (6, slab), (7, distances), (8, &self.status)];
+        let look = [(0, slab), (2, whole), (3, made), (4, chosen), (5, columns), (6, slab), (8, &self.status), (11, distances)];
         self.bind(Kernel::Look, &look).encode(encoder, [1, 1, 1], None);
         let read = [(0, slab), (1, chosen), (2, made), (3, sums), (4, &self.notes), (6, slab)];
         let read = self.bind(Kernel::Gram { rows: self.n, frames: 1 }, &read);

@@ -123,9 +123,7 @@ impl<'a> GpuPasses<'a> {
         extra: Option<&Buffer>,
         out: &mut Sink<'_>,
     ) -> Result<Vec<u32>> {
-        let wanted: Vec<usize> = table.iter().map(|row| row.index as usize).collect();
-        self.count(&wanted);
-        let wanted = [&wanted[..], &[centre as usize]].concat();
+        let wanted: Vec<usize> = table.iter().map(|row| row.index as usize).chain([centre as usize]).collect();
         let rows = self.table(Use::Storage, table);
         let notes = self.table(Use::Storage, &vec![0u32; table.len() + more]);
         let (momentums, dtype) = (self.momentums, self.source.dtype());
@@ -294,12 +292,14 @@ impl<'a> Passes for GpuPasses<'a> {
     }
 
     async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut Sink<'a>) -> Result<Vec<usize>> {
+        self.count(&terms.iter().map(|term| term.row).collect::<Vec<_>>());
         let table = RowEntry::weighted(terms);
         let raised = self.columns(Kernel::Mix, &table, centre as u32, 0, None, out).await?;
         Ok(terms.iter().zip(raised).filter(|(_, raised)| *raised != 0).map(|(term, _)| term.row).collect())
     }
 
     async fn coordinate(&mut self, what: &Columns<'_>, out: &mut Sink<'a>) -> Result<Found> {
+        self.count(what.rows);
         let n = what.rows.len();
         let Columns { stat, diagnose, .. } = *what;
         let values = what.first.values(n);
@@ -356,10 +356,8 @@ impl<'a> Passes for GpuPasses<'a> {
             }
             (_, out) => {
                 // Of one value all ranks are that value, as bits.
-                let Traffic { passes, read, .. } = self.traffic;
                 let same = Coordinate { stat: Stat::median(1), values: 1, mixed: false, diagnose: false, stepped: false };
                 self.columns(Kernel::Coordinate(same), &RowEntry::plain(&[row]), MEDIAN, 0, None, out).await?;
-                self.traffic = Traffic { passes, read, ..self.traffic };
             }
         }
         Ok(())

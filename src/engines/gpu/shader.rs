@@ -29,10 +29,12 @@ const LOAD_STEPPED: &str = include_str!("../../../shaders/load_stepped.wgsl");
 const GATHER: &str = include_str!("../../../shaders/gather.wgsl");
 const READ: &str = include_str!("../../../shaders/read.wgsl");
 const COPY: &str = include_str!("../../../shaders/copy.wgsl");
+const GATHERED: &str = include_str!("../../../shaders/gathered.wgsl");
 const SPOIL: &str = include_str!("../../../shaders/spoil.wgsl");
 const STATUS: &str = include_str!("../../../shaders/on_device/status.wgsl");
 const LOOK: &str = include_str!("../../../shaders/on_device/look.wgsl");
 const MERGE: &str = include_str!("../../../shaders/on_device/merge.wgsl");
+const SCORES: &str = include_str!("../../../shaders/on_device/scores.wgsl");
 const PAIRS: &str = include_str!("../../../shaders/on_device/pairs.wgsl");
 const JUDGE: &str = include_str!("../../../shaders/on_device/judge.wgsl");
 const VERDICT: &str = include_str!("../../../shaders/on_device/verdict.wgsl");
@@ -189,19 +191,19 @@ impl Kernel {
             Kernel::Gram { .. } => with(&[TILE, GRAM]),
             Kernel::Deviations { values } => with(&[SUM, MIXED, &sizes(values), DEVIATIONS]),
             Kernel::Weiszfeld { .. } => with(&[TILE, WEISZFELD]),
-            Kernel::WeiszfeldStep => with(&[WEISZFELD_STEP]),
+            Kernel::WeiszfeldStep => with(&[GATHERED, WEISZFELD_STEP]),
             Kernel::Momentum => with(&[STEP, MOMENTUM]),
             Kernel::Gather => with(&[GATHER]),
             Kernel::Read => READ.into(),
             Kernel::Copy => COPY.into(),
             Kernel::Spoil => with(&[SPOIL]),
-            Kernel::Look => with(&[STATUS, LOOK]),
+            Kernel::Look => with(&[STATUS, SCORES, LOOK]),
             Kernel::Merge => with(&[MERGE]),
-            Kernel::Judge => with(&[STATUS, PAIRS, JUDGE]),
+            Kernel::Judge => with(&[STATUS, SCORES, PAIRS, JUDGE]),
             Kernel::Verdict => with(&[STATUS, VERDICT]),
-            Kernel::LeastScores => with(&[STATUS, PAIRS, DECIDE, LEAST_SCORES]),
-            Kernel::Nearest => with(&[STATUS, PAIRS, DECIDE, NEAREST]),
-            Kernel::WeiszfeldSolve => with(&[STATUS, PAIRS, DECIDE, WEISZFELD_SOLVE]),
+            Kernel::LeastScores => with(&[STATUS, SCORES, PAIRS, DECIDE, LEAST_SCORES]),
+            Kernel::Nearest => with(&[STATUS, SCORES, PAIRS, DECIDE, NEAREST]),
+            Kernel::WeiszfeldSolve => with(&[STATUS, SCORES, PAIRS, DECIDE, GATHERED, WEISZFELD_SOLVE]),
         }
     }
 
