@@ -43,6 +43,8 @@ struct Params {
     anchor: u32,
     // Values before the first one of the slab.
     base: u32,
+    // Values from one row of the slab of momentums to the next, for the kernels that step them.
+    momentum_stride: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<u32>;

@@ -2,7 +2,7 @@
 // rows: the host leaves the others out.
 //
 // x        gradients G, bits
-// m        momentums M, bits of f32, the same shape
+// m        momentums M, bits of f32, the same columns
 
 @group(0) @binding(7) var<storage, read_write> m: array<u32>;
 
@@ -12,6 +12,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if column >= params.columns {
         return;
     }
-    let at = rows[group.z].index * params.stride + column;
-    m[at] = stepped(m[at], x_at(at));
+    step(rows[group.z].index, column);
 }

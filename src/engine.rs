@@ -8,6 +8,7 @@ use crate::engines::gpu::{GpuEngine, GpuOptions, Sink, adapters};
 use crate::engines::reference;
 use crate::error::{Error, Result};
 use crate::matrix::{Input, Matrix, Store};
+use crate::momentum::{Gradients, Place};
 use crate::plan::{Mix, Plan};
 use crate::report::{Aggregate, Report};
 use crate::rows::Rows;
@@ -327,10 +328,10 @@ impl Engine {
         &self,
         rule: &dyn Rule,
         momentums: &mut Matrix,
-        (gradients, beta): (&Rows<'_>, f32),
+        (gradients, beta): (Gradients<'_>, f32),
         f: usize,
         absent: &[usize],
-        out: &mut [f32],
+        out: &mut Place<'_>,
     ) -> Result<Option<Report>> {
         let (total, d) = (gradients.n(), gradients.d());
         let present: Vec<usize> = (0..total).filter(|i| !absent.contains(i)).collect();
@@ -343,8 +344,13 @@ impl Engine {
         match (&self.kind, &mut momentums.store) {
             #[cfg(feature = "gpu")]
             (Kind::Gpu(gpu), Store::Gpu(resident)) if gpu.holds(resident) && GpuEngine::can_step(stat, present.len()) => {
+                let mut out = match (out, gradients) {
+                    (Place::Host(out), _) => Sink::Host(out),
+                    (Place::Device(out), Gradients::Device(rows)) => gpu.sink(out, d, Some(rows))?,
+                    (Place::Device(out), Gradients::Rows(_)) => gpu.sink(out, d, None)?,
+                };
                 let mut passes = gpu.stepping(resident, gradients, beta, self.options.device_time)?;
-                execute(&mut passes, Asked { rule, f, absent }, &self.options, self.name(), &mut Sink::Host(out)).await.map(Some)
+                execute(&mut passes, Asked { rule, f, absent }, &self.options, self.name(), &mut out).await.map(Some)
             }
             _ => Ok(None),
         }

@@ -2,10 +2,14 @@
 
 use crate::engine::{Engine, Kind};
 use crate::engines::cpu::momentum::{finite, step};
+#[cfg(feature = "gpu")]
+use crate::engines::gpu::{DeviceRows, DeviceVector};
+#[cfg(feature = "gpu")]
+use crate::engines::passes::Output;
 use crate::engines::reference;
 use crate::error::{Error, Result};
 use crate::matrix::{Matrix, Store};
-use crate::report::Aggregate;
+use crate::report::{Aggregate, Report};
 use crate::rows::Rows;
 use crate::rules::{NonFinite, Rule};
 
@@ -35,6 +39,39 @@ pub struct DistributedMomentum {
     steps: u64,
     /// A step on a device was begun and not finished.
     torn: bool,
+}
+
+/// Where the gradients of a step are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Gradients<'a> {
+    Rows(&'a Rows<'a>),
+    #[cfg(feature = "gpu")]
+    Device(&'a DeviceRows),
+}
+
+impl Gradients<'_> {
+    pub(crate) fn n(&self) -> usize {
+        match self {
+            Gradients::Rows(rows) => rows.n(),
+            #[cfg(feature = "gpu")]
+            Gradients::Device(rows) => rows.n(),
+        }
+    }
+
+    pub(crate) fn d(&self) -> usize {
+        match self {
+            Gradients::Rows(rows) => rows.d(),
+            #[cfg(feature = "gpu")]
+            Gradients::Device(rows) => rows.d(),
+        }
+    }
+}
+
+/// Where the aggregate of a step goes.
+pub(crate) enum Place<'a> {
+    Host(&'a mut [f32]),
+    #[cfg(feature = "gpu")]
+    Device(&'a DeviceVector),
 }
 
 /// Everything a [`DistributedMomentum`] needs to go on bit for bit where it stopped.
@@ -112,7 +149,8 @@ impl DistributedMomentum {
     /// # Errors
     /// [`Error::Momentum`] when the gradients have another shape or a step was cut short, [`Error::Device`] when the device fails.
     pub async fn step(&mut self, gradients: &Rows<'_>) -> Result<Vec<usize>> {
-        let absent = self.absent(gradients)?;
+        let gradients = Gradients::Rows(gradients);
+        let absent = self.absent(gradients).await?;
         self.update(gradients, &absent).await?;
         Ok(absent)
     }
@@ -123,22 +161,54 @@ impl DistributedMomentum {
     /// # Errors
     /// As [`DistributedMomentum::step`] and [`Engine::aggregate`].
     pub async fn step_and_aggregate(&mut self, rule: &dyn Rule, gradients: &Rows<'_>, f: usize) -> Result<Aggregate> {
-        rule.check(self.n(), f)?;
-        let absent = self.absent(gradients)?;
-        self.tolerates(rule, &absent, f)?;
         let mut values = vec![0.0; self.d()];
+        let report = self.step_into(rule, Gradients::Rows(gradients), f, Place::Host(&mut values)).await?;
+        Ok(Aggregate { values, report })
+    }
+
+    /// [`DistributedMomentum::step_and_aggregate`] of gradients in a buffer of the caller's on the engine's device, into another buffer there:
+    /// neither passes through the host, but for a number a worker. Gradients are read where they stand. Work that was submitted to the queue
+    /// before is seen, and work that is submitted after this was awaited sees the result. Where too many workers are absent, the
+    /// result is NaN and the momentums are as before.
+    ///
+    /// # Errors
+    /// As [`DistributedMomentum::step_and_aggregate`] and [`Engine::aggregate_to`].
+    #[cfg(feature = "gpu")]
+    pub async fn step_and_aggregate_to(
+        &mut self,
+        rule: &dyn Rule,
+        gradients: &DeviceRows,
+        f: usize,
+        out: &DeviceVector,
+    ) -> Result<Report> {
+        let Kind::Gpu(gpu) = &self.engine.kind else { return Err(self.engine.no_buffers()) };
+        let mut sink = gpu.sink(out, self.d(), Some(gradients))?;
+        let report = self.step_into(rule, Gradients::Device(gradients), f, Place::Device(out)).await;
+        if let Err(Error::NonFinite { .. }) = report {
+            sink.spoil();
+        }
+        report
+    }
+
+    async fn step_into(&mut self, rule: &dyn Rule, gradients: Gradients<'_>, f: usize, mut out: Place<'_>) -> Result<Report> {
+        rule.check(self.n(), f)?;
+        let absent = self.absent(gradients).await?;
+        self.tolerates(rule, &absent, f)?;
         let step = (gradients, self.beta);
         self.torn = true;
-        let stepped = self.engine.step_and_run(rule, &mut self.matrix, step, f, &absent, &mut values).await;
+        let stepped = self.engine.step_and_run(rule, &mut self.matrix, step, f, &absent, &mut out).await;
         // All other errors are found before it is begun.
         self.torn = matches!(stepped, Err(Error::Device { .. }));
         if let Some(report) = stepped? {
             self.steps += 1;
-            return Ok(Aggregate { values, report });
+            return Ok(report);
         }
         self.update(gradients, &absent).await?;
-        let report = self.engine.run(rule, (&self.matrix).into(), f, &absent, &mut values).await?;
-        Ok(Aggregate { values, report })
+        match out {
+            Place::Host(out) => self.engine.run(rule, (&self.matrix).into(), f, &absent, out).await,
+            #[cfg(feature = "gpu")]
+            Place::Device(out) => self.engine.run_to(rule, (&self.matrix).into(), f, &absent, out).await,
+        }
     }
 
     /// Forgets one worker's momentum.
@@ -207,23 +277,29 @@ impl DistributedMomentum {
     }
 
     /// Workers whose gradient is not finite.
-    pub(crate) fn absent(&self, gradients: &Rows) -> Result<Vec<usize>> {
+    pub(crate) async fn absent(&self, gradients: Gradients<'_>) -> Result<Vec<usize>> {
         self.whole()?;
         let (n, d) = (self.n(), self.d());
         if (gradients.n(), gradients.d()) != (n, d) {
             let got = format!("{} x {}", gradients.n(), gradients.d());
             return Err(Error::Momentum(format!("gradients of {got} for a state of n x d = {n} x {d}")));
         }
-        Ok((0..n).filter(|&i| !finite(gradients.values(i))).collect())
+        match (gradients, &self.engine.kind, &self.matrix.store) {
+            (Gradients::Rows(rows), ..) => Ok((0..n).filter(|&i| !finite(rows.values(i))).collect()),
+            #[cfg(feature = "gpu")]
+            (Gradients::Device(rows), Kind::Gpu(gpu), _) => gpu.foreign(rows, false)?.not_finite().await,
+            #[cfg(feature = "gpu")]
+            (Gradients::Device(_), ..) => Err(self.engine.no_buffers()),
+        }
     }
 
-    pub(crate) async fn update(&mut self, gradients: &Rows<'_>, absent: &[usize]) -> Result<()> {
+    pub(crate) async fn update(&mut self, gradients: Gradients<'_>, absent: &[usize]) -> Result<()> {
         let present: Vec<usize> = (0..self.n()).filter(|i| !absent.contains(i)).collect();
         self.torn = true;
-        match (&self.engine.kind, &mut self.matrix.store) {
-            (Kind::Several(several), Store::Shards(parts)) => {
-                for ((engine, gradients), part) in several.share(gradients).iter().zip(parts) {
-                    update(engine, part, gradients, &present, self.beta).await?;
+        match (&self.engine.kind, &mut self.matrix.store, gradients) {
+            (Kind::Several(several), Store::Shards(parts), Gradients::Rows(rows)) => {
+                for ((engine, rows), part) in several.share(rows).iter().zip(parts) {
+                    update(engine, part, Gradients::Rows(rows), &present, self.beta).await?;
                 }
             }
             _ => update(&self.engine, &mut self.matrix, gradients, &present, self.beta).await?,
@@ -235,21 +311,25 @@ impl DistributedMomentum {
 }
 
 /// M ← βM + (1−β)G for the `present` rows, on one device.
-async fn update(engine: &Engine, momentums: &mut Matrix, gradients: &Rows<'_>, present: &[usize], beta: f32) -> Result<()> {
-    match (&engine.kind, &mut momentums.store) {
-        (Kind::Cpu(cpu), Store::Host { rows, .. }) => {
+async fn update(engine: &Engine, momentums: &mut Matrix, gradients: Gradients<'_>, present: &[usize], beta: f32) -> Result<()> {
+    match (&engine.kind, &mut momentums.store, gradients) {
+        (Kind::Cpu(cpu), Store::Host { rows, .. }, Gradients::Rows(gradients)) => {
             for &i in present {
                 let momentum = bytemuck::cast_slice_mut(&mut rows[i]);
                 cpu.on_threads(|| step(momentum, gradients.values(i), beta));
             }
         }
-        (Kind::Reference, Store::Host { rows, .. }) => {
+        (Kind::Reference, Store::Host { rows, .. }, Gradients::Rows(gradients)) => {
             for &i in present {
                 reference::step(bytemuck::cast_slice_mut(&mut rows[i]), &gradients.row(i), beta);
             }
         }
         #[cfg(feature = "gpu")]
-        (Kind::Gpu(_), Store::Gpu(resident)) => resident.momentum(gradients, present, beta).await?,
+        (Kind::Gpu(gpu), Store::Gpu(resident), gradients) if !present.is_empty() => {
+            gpu.stepping(resident, gradients, beta, false)?.step(present).await?;
+        }
+        #[cfg(feature = "gpu")]
+        (Kind::Gpu(_), Store::Gpu(_), _) => {}
         _ => return Err(engine.elsewhere()),
     }
     Ok(())
@@ -287,6 +367,21 @@ impl DistributedMomentum {
     /// As [`DistributedMomentum::step_and_aggregate`].
     pub fn step_and_aggregate_blocking(&mut self, rule: &dyn Rule, gradients: &Rows<'_>, f: usize) -> Result<Aggregate> {
         pollster::block_on(self.step_and_aggregate(rule, gradients, f))
+    }
+
+    /// [`DistributedMomentum::step_and_aggregate_to`], waiting for it.
+    ///
+    /// # Errors
+    /// As [`DistributedMomentum::step_and_aggregate_to`].
+    #[cfg(feature = "gpu")]
+    pub fn step_and_aggregate_to_blocking(
+        &mut self,
+        rule: &dyn Rule,
+        gradients: &DeviceRows,
+        f: usize,
+        out: &DeviceVector,
+    ) -> Result<Report> {
+        pollster::block_on(self.step_and_aggregate_to(rule, gradients, f, out))
     }
 
     /// [`DistributedMomentum::snapshot`], waiting for it.

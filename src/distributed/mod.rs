@@ -37,7 +37,7 @@ use crate::engine::Engine;
 use crate::engines::execute::Asked;
 use crate::error::{Error, Result};
 use crate::matrix::Input;
-use crate::momentum::DistributedMomentum;
+use crate::momentum::{DistributedMomentum, Gradients};
 use crate::report::Aggregate;
 use crate::rows::Rows;
 use crate::rules::{Cohort, Rule};
@@ -159,7 +159,7 @@ impl<T: Transport> Distributed<T> {
         let (shards, n, mut link) = (self.shards(d), momentum.n(), Link::new(&self.transport));
         let width = shards.range(link.rank()).len();
         let fits = if momentum.d() == width {
-            momentum.absent(gradients)
+            pollster::block_on(momentum.absent(Gradients::Rows(gradients)))
         } else {
             Err(Error::Shape { got: n * momentum.d(), n, d: width })
         };
@@ -169,7 +169,7 @@ impl<T: Transport> Distributed<T> {
         link.sum(&mut flags)?;
         let absent: Vec<usize> = (0..n).filter(|&i| flags[i] != 0).collect();
         momentum.tolerates(rule, &absent, f)?;
-        let stepped = pollster::block_on(momentum.update(gradients, &absent));
+        let stepped = pollster::block_on(momentum.update(Gradients::Rows(gradients), &absent));
         link.agree(&"a step", stepped)?;
         let mut values = vec![0.0; width];
         let asked = Asked { rule, f, absent: &absent };

@@ -6,7 +6,7 @@ use crate::check::{Failures, same_bits};
 use crate::device;
 use crate::families;
 use resam::wgpu::{self, BufferUsages};
-use resam::{DeviceRows, DeviceVector, Dtype, Element, Engine, Error, Report, Rows, Rule, bench, bf16, f16};
+use resam::{DeviceRows, DeviceVector, DistributedMomentum, Dtype, Element, Engine, Error, Report, Rows, Rule, bench, bf16, f16};
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
 
 /// What a program has that uses a GPU for itself; errors that reach its handler are kept.
@@ -150,6 +150,98 @@ fn what_cannot_be_bound_at_once_is_copied_slab_by_slab() {
     let program = Program::new(|limits| limits.max_storage_buffer_binding_size = 1 << 18);
     agree::<f32>(&program, 11, 13_003, (1, 13_005), BufferUsages::COPY_SRC);
     agree::<f16>(&program, 11, 26_001, (2, 26_002), BufferUsages::COPY_SRC);
+}
+
+/// Steps by gradients in a buffer are steps by gradients in host memory: the same momentums and aggregates bit for bit, and the same reports. The
+/// last worker's gradient is not finite in one step of two.
+fn steps<T: Element + bytemuck::Pod>(program: &Program, n: usize, d: usize, at: (usize, usize), usage: BufferUsages) {
+    let (f, engine) = (2, program.engine());
+    let mut failures = Failures::default();
+    for rule in parsed(&["median", "trimmed_mean", "meamed", "sign_majority", "average", "krum", "nnm+median"]) {
+        let mut momenta = [0, 1].map(|_| DistributedMomentum::new_blocking(&engine, n, d, 0.9).expect("momentums"));
+        for step in 0..3 {
+            let mut values: Vec<T> = bench::data(n, d, step).expect("memory");
+            if step == 1 {
+                values[n * d - 1] = T::rounded(f32::INFINITY);
+            }
+            let placed = program.place(&values, n, d, at, usage);
+            let out = program.sevens(d, BufferUsages::STORAGE);
+            let [host, there] = &mut momenta;
+            let rows = Rows::from_slice(&values, n, d).expect("rows");
+            let want = host.step_and_aggregate_blocking(&*rule, &rows, f).expect("an aggregate");
+            let report = there.step_and_aggregate_to_blocking(&*rule, &placed, f, &DeviceVector::new(&out)).expect("an aggregate");
+            failures.note(|| format!("{}, step {step}", rule.spec()), same_bits(&program.read(&out), &want.values));
+            // Sums of blocks, samples and tables go over the bus, gradients and results do not.
+            let few = (4096 + 8 * n * (n + device::SAMPLE) * d.div_ceil(4096) + 256 * n * n) as u64;
+            assert!(report.bytes_uploaded.max(report.bytes_downloaded) < few, "{}: {report:?}", rule.spec());
+            assert_eq!(report.absent.is_empty(), step != 1);
+            assert_eq!(unmoved(report), unmoved(want.report), "{}, step {step}", rule.spec());
+            assert_eq!(there.steps(), step + 1);
+        }
+        let [host, there] = momenta.map(|momentum| momentum.snapshot_blocking().expect("a snapshot").momentums);
+        failures.note(|| format!("{}, momentums", rule.spec()), same_bits(&there, &host));
+    }
+    failures.settle();
+    program.no_error_was_heard();
+}
+
+#[test]
+fn momentums_step_by_gradients_in_a_buffer() {
+    let program = Program::new(|_| ());
+    steps::<f32>(&program, 9, 4103, (0, 4103), BufferUsages::STORAGE);
+    steps::<f32>(&program, 9, 130, (7, 141), BufferUsages::STORAGE);
+    steps::<f16>(&program, 9, 1030, (5, 1033), BufferUsages::STORAGE);
+    steps::<bf16>(&program, 40, 33, (64, 35), BufferUsages::STORAGE);
+}
+
+/// Momentums in several slabs: gradients that are bound at once, and others that are copied slab by slab.
+#[test]
+fn momentums_in_slabs_step_by_gradients_in_a_buffer() {
+    let program = Program::new(|limits| limits.max_storage_buffer_binding_size = 1 << 18);
+    steps::<f32>(&program, 9, 26_001, (1, 26_005), BufferUsages::COPY_SRC);
+    // Halves of this size can be bound where their momentums cannot.
+    steps::<bf16>(&program, 9, 13_001, (3, 13_005), BufferUsages::STORAGE);
+}
+
+#[test]
+fn a_step_that_cannot_be_made_changes_no_momentum() {
+    let program = Program::new(|_| ());
+    let (n, d, f) = (5, 100, 1);
+    let values: Vec<f32> = bench::data(n, d, 1).expect("memory");
+    let rows = program.place(&values, n, d, (0, d), BufferUsages::STORAGE);
+    let mut bad = values.clone();
+    (bad[3], bad[2 * d]) = (f32::NAN, f32::INFINITY);
+    let bad = program.place(&bad, n, d, (0, d), BufferUsages::STORAGE);
+    let out = program.sevens(d, BufferUsages::STORAGE);
+    let target = DeviceVector::new(&out);
+    let mut momentum = DistributedMomentum::new_blocking(&program.engine(), n, d, 0.5).expect("momentums");
+    for rule in parsed(&["median", "krum"]) {
+        momentum.step_and_aggregate_to_blocking(&*rule, &rows, f, &target).expect("an aggregate");
+        let before = momentum.snapshot_blocking().expect("a snapshot");
+        // Found before anything is written.
+        let mut refused = |rule: &dyn Rule, rows: &DeviceRows, f, target: &DeviceVector| {
+            program.queue.write_buffer(&out, 0, bytemuck::cast_slice(&[7f32; 100]));
+            momentum.step_and_aggregate_to_blocking(rule, rows, f, target).expect_err("an error")
+        };
+        assert!(matches!(refused(&*rule, &rows, 3, &target), Error::Requirement { .. }));
+        assert!(matches!(refused(&*rule, &DeviceRows::new(&out, n, d), f, &target), Error::Buffer(_)));
+        assert!(matches!(refused(&*rule, &rows, f, &target.clone().offset(4)), Error::Buffer(_)));
+        let wide = program.buffer(8 * 4 * 100, BufferUsages::STORAGE);
+        for (n, d) in [(n + 1, d), (n, d - 1)] {
+            assert!(matches!(refused(&*rule, &DeviceRows::new(&wide, n, d), f, &target), Error::Momentum(_)));
+        }
+        assert!(program.read(&out).iter().all(|v| *v == 7.0));
+        // Found in the data.
+        let error = momentum.step_and_aggregate_to_blocking(&*rule, &bad, f, &target).expect_err("an error");
+        assert_eq!(error, Error::NonFinite { rule: rule.name().into(), rows: vec![0, 2], f });
+        assert!(program.read(&out).iter().all(|v| v.is_nan()));
+        assert_eq!(momentum.snapshot_blocking().expect("a snapshot"), before);
+    }
+    // An engine without buffers.
+    let mut momentum = DistributedMomentum::new_blocking(&Engine::cpu(), n, d, 0.5).expect("momentums");
+    let error = momentum.step_and_aggregate_to_blocking(&*parsed(&["median"])[0], &rows, f, &target);
+    assert!(matches!(error, Err(Error::Device { .. })), "{error:?}");
+    program.no_error_was_heard();
 }
 
 /// Groups of 16 KiB: smaller tiles, and more of them. Against the definitions.

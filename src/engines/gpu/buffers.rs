@@ -120,6 +120,12 @@ pub(crate) struct Foreign {
 }
 
 impl Foreign {
+    /// Cut where another matrix of our own is.
+    pub(super) fn cut_as(self, other: Layout) -> Self {
+        let layout = if self.whole.is_some() { self.layout.cut_as(other) } else { other };
+        Self { layout, ..self }
+    }
+
     pub(super) fn dtype(&self) -> Dtype {
         self.rows.dtype
     }

@@ -18,11 +18,11 @@ pub(crate) struct Layout {
     pub(crate) d: usize,
     /// Columns of a slab but the last; a multiple of [`BLOCK`], so that blocks do not depend on it.
     width: usize,
-    /// Where the rows stand in a buffer that was not made for them, as one slab.
+    /// Where the rows stand in a buffer that was not made for them.
     place: Option<Place>,
 }
 
-/// Where the rows of a slab stand in a buffer that was not made for them, in values.
+/// Where the rows stand in a buffer that was not made for them, in values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
     stride: usize,
@@ -52,6 +52,11 @@ impl Chunk {
     pub(crate) fn blocks(&self) -> usize {
         self.columns.div_ceil(BLOCK)
     }
+
+    /// Values from one row to the next in a buffer of our own.
+    pub(crate) fn own_stride(&self) -> usize {
+        stride(self.columns)
+    }
 }
 
 impl Layout {
@@ -79,9 +84,14 @@ impl Layout {
             .ok_or_else(|| Error::parameter("gpu", "memory_budget", budget, format_args!("at least {least} bytes for {n} rows")))
     }
 
-    /// One slab, whose rows stand where they are in a buffer.
+    /// Rows that stand where they are in a buffer, as one slab until they are [cut](Layout::cut_as).
     pub(crate) fn placed(n: usize, d: usize, stride: usize, base: usize) -> Self {
         Self { n, d, width: d.max(1), place: Some(Place { stride, base }) }
+    }
+
+    /// The same rows, cut where another matrix of as many columns is.
+    pub(crate) fn cut_as(self, other: Self) -> Self {
+        Self { width: other.width, ..self }
     }
 
     pub(crate) fn slab_bytes(&self, dtype: Dtype) -> u64 {
@@ -92,7 +102,10 @@ impl Layout {
         (0..self.d.div_ceil(self.width)).map(move |index| {
             let first = index * self.width;
             let columns = self.width.min(self.d - first);
-            let Place { stride, base } = self.place.unwrap_or(Place { stride: stride(columns), base: 0 });
+            let (stride, base) = match self.place {
+                Some(Place { stride, base }) => (stride, base + first),
+                None => (stride(columns), 0),
+            };
             Chunk { index, first, columns, stride, base }
         })
     }

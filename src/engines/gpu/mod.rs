@@ -37,6 +37,7 @@ pub use wgpu;
 
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::momentum::Gradients;
 use crate::plan::Stat;
 use crate::rows::Rows;
 use crate::rules::Rule;
@@ -153,16 +154,20 @@ impl GpuEngine {
         Coordinate { stat, values, mixed: false, diagnose: false, stepped: true }.can_step()
     }
 
-    /// Passes over gradients in host memory, timed on the device if asked; a coordinate pass steps the momentums on its way.
+    /// Passes over gradients in host memory or in a buffer of the caller's, timed on the device if asked; a coordinate pass steps the momentums
+    /// on its way.
     pub(crate) fn stepping<'a>(
         &self,
         momentums: &'a Resident,
-        gradients: &'a Rows<'a>,
+        gradients: Gradients<'a>,
         beta: f32,
         timed: bool,
     ) -> Result<GpuPasses<'a>> {
         self.takes(gradients.n())?;
-        let source = Source::host(gradients, momentums.layout(), false);
+        let source = match gradients {
+            Gradients::Rows(rows) => Source::host(rows, momentums.layout(), false),
+            Gradients::Device(rows) => Source::Foreign(rows.read_on(&self.device)?.cut_as(momentums.layout())),
+        };
         Ok(GpuPasses::new(self.device.clone(), source, timed).stepping(momentums, beta))
     }
 

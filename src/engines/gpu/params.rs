@@ -49,6 +49,7 @@ pub(crate) struct Params {
     pub(crate) voters: u32,
     pub(crate) anchor: u32,
     pub(crate) base: u32,
+    pub(crate) momentum_stride: u32,
 }
 
 /// `MEDIAN` of `matrix.wgsl`.
@@ -68,6 +69,7 @@ impl Params {
             voters: rows as u32,
             anchor: MEDIAN,
             base: chunk.base as u32,
+            momentum_stride: chunk.own_stride() as u32,
         }
     }
 }

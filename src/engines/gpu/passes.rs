@@ -48,6 +48,39 @@ impl<'a> GpuPasses<'a> {
         self
     }
 
+    /// The rows that hold NaN or infinite values. One read.
+    pub(crate) async fn not_finite(&mut self) -> Result<Vec<usize>> {
+        let everyone: Vec<usize> = (0..self.n()).collect();
+        self.count(&everyone);
+        let notes = self.each_row(Kernel::Finite, &everyone).await?;
+        Ok(everyone.into_iter().zip(notes).filter(|(_, raised)| *raised != 0).map(|(row, _)| row).collect())
+    }
+
+    /// Steps the momentums of some rows. One read of gradients and momentums, one write.
+    pub(crate) async fn step(&mut self, rows: &[usize]) -> Result<()> {
+        self.count(rows);
+        self.each_row(Kernel::Momentum, rows).await.map(|_| ())
+    }
+
+    /// A pass of a kernel that walks each of these rows by itself; what it notes of them.
+    async fn each_row(&mut self, kernel: Kernel, rows: &[usize]) -> Result<Vec<u32>> {
+        let table = self.table(Use::Storage, &RowEntry::plain(rows));
+        let notes = self.table(Use::Storage, &vec![0u32; rows.len()]);
+        let (momentums, dtype) = (self.momentums, self.source.dtype());
+        let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, _: &Buffer| {
+            let beta = momentums.map_or(0.0, |(_, beta)| beta);
+            let params = device.filled(Use::Uniform, &[Params { beta, ..Params::new(chunk, rows.len()) }]);
+            let made = momentums.map_or((3, &notes), |(momentums, _)| (7, momentums.slab(chunk)));
+            let [x, y, _] = groups(chunk.columns.div_ceil(kernel.columns(device.room)));
+            let bound = device.bind(kernel, dtype, &[(0, slab), (1, &table), (2, &params), made]);
+            bound.dispatch(encoder, [x, y, rows.len() as u32]);
+            (device.fetch(encoder, &notes, 0, 4 * rows.len() as u64), vec![params])
+        };
+        let mut noted = vec![0; rows.len()];
+        self.each_slab(rows, encode, |_, notes: &[u32]| noted.copy_from_slice(notes)).await?;
+        Ok(noted)
+    }
+
     fn encoder(&self) -> Encoder {
         self.device.timed_encoder(self.clock.clone())
     }

@@ -22,6 +22,7 @@ const TILE: &str = include_str!("../../../shaders/tile.wgsl");
 const GRAM: &str = include_str!("../../../shaders/gram.wgsl");
 const WEISZFELD: &str = include_str!("../../../shaders/weiszfeld.wgsl");
 const WEISZFELD_STEP: &str = include_str!("../../../shaders/weiszfeld_step.wgsl");
+const FINITE: &str = include_str!("../../../shaders/finite.wgsl");
 const MOMENTUM: &str = include_str!("../../../shaders/momentum.wgsl");
 const STEP: &str = include_str!("../../../shaders/step.wgsl");
 const LOAD: &str = include_str!("../../../shaders/load.wgsl");
@@ -125,6 +126,7 @@ pub(crate) enum Kernel {
     },
     WeiszfeldStep,
     Momentum,
+    Finite,
     Gather,
     Read,
     Copy,
@@ -163,6 +165,7 @@ impl Kernel {
             Kernel::Weiszfeld { .. } => "weiszfeld",
             Kernel::WeiszfeldStep => "weiszfeld_step",
             Kernel::Momentum => "momentum",
+            Kernel::Finite => "finite",
             Kernel::Gather => "gather",
             Kernel::Read => "read",
             Kernel::Copy => "copy",
@@ -193,6 +196,7 @@ impl Kernel {
             Kernel::Weiszfeld { .. } => with(&[TILE, WEISZFELD]),
             Kernel::WeiszfeldStep => with(&[GATHERED, WEISZFELD_STEP]),
             Kernel::Momentum => with(&[STEP, MOMENTUM]),
+            Kernel::Finite => with(&[FINITE]),
             Kernel::Gather => with(&[GATHER]),
             Kernel::Read => READ.into(),
             Kernel::Copy => COPY.into(),
@@ -211,6 +215,7 @@ impl Kernel {
     pub(crate) fn columns(self, room: Room) -> usize {
         match self {
             Kernel::Coordinate(what) if what.sorts() => room.keys / what.values.next_power_of_two(),
+            Kernel::Finite => 1024,
             _ => 64,
         }
     }
@@ -452,8 +457,16 @@ mod tests {
     }
 
     fn kernels() -> Vec<Kernel> {
-        let mut all =
-            vec![Kernel::Mix, Kernel::WeiszfeldStep, Kernel::Momentum, Kernel::Gather, Kernel::Read, Kernel::Copy, Kernel::Spoil];
+        let mut all = vec![
+            Kernel::Mix,
+            Kernel::WeiszfeldStep,
+            Kernel::Momentum,
+            Kernel::Finite,
+            Kernel::Gather,
+            Kernel::Read,
+            Kernel::Copy,
+            Kernel::Spoil,
+        ];
         all.extend([Kernel::Look, Kernel::Merge, Kernel::Judge, Kernel::Verdict]);
         all.extend([Kernel::LeastScores, Kernel::Nearest, Kernel::WeiszfeldSolve]);
         let coordinate = |stat, values| {

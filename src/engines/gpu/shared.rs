@@ -45,16 +45,30 @@ impl Engine {
         f: usize,
         out: &DeviceVector,
     ) -> Result<Report> {
-        let input = input.into();
-        let Kind::Gpu(gpu) = &self.kind else {
-            return Err(Error::Device { device: self.name(), reason: "it has no buffers on a device".into() });
-        };
+        self.run_to(rule, input.into(), f, &[], out).await
+    }
+
+    /// [`Engine::aggregate_to`] without the `absent` rows, which count against f.
+    pub(crate) async fn run_to(
+        &self,
+        rule: &dyn Rule,
+        input: Input<'_>,
+        f: usize,
+        absent: &[usize],
+        out: &DeviceVector,
+    ) -> Result<Report> {
+        let Kind::Gpu(gpu) = &self.kind else { return Err(self.no_buffers()) };
         let rows = match input {
             Input::Device(rows) => Some(rows),
             _ => None,
         };
         let out = gpu.sink(out, input.d(), rows)?;
-        self.run_on(gpu, Alone, input, Asked { rule, f, absent: &[] }, out).await
+        self.run_on(gpu, Alone, input, Asked { rule, f, absent }, out).await
+    }
+
+    /// What another engine than a GPU's says of buffers.
+    pub(crate) fn no_buffers(&self) -> Error {
+        Error::Device { device: self.name(), reason: "it has no buffers on a device".into() }
     }
 
     /// [`Engine::aggregate_to`], waiting for it.

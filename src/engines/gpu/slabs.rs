@@ -4,9 +4,7 @@
 use super::buffers::Foreign;
 use super::device::{Device, Use};
 use super::layout::{Chunk, Layout};
-use super::params::{Params, RowEntry, groups};
 use super::pool::Buffer;
-use super::shader::Kernel;
 use crate::dtype::Dtype;
 use crate::engines::passes::Traffic;
 use crate::error::Result;
@@ -218,34 +216,5 @@ impl Resident {
         self.device.check()?;
         (self.layout, self.slabs) = (layout, slabs);
         Ok(())
-    }
-
-    /// M ← βM + (1−β)G for the `present` rows.
-    pub(crate) async fn momentum(&mut self, gradients: &Rows<'_>, present: &[usize], beta: f32) -> Result<()> {
-        if present.is_empty() {
-            return Ok(());
-        }
-        let table = self.device.filled(Use::Storage, &RowEntry::plain(present));
-        let mut flying = None;
-        for chunk in self.layout.chunks() {
-            let slab = upload(&self.device, gradients, &chunk, present);
-            let params = Params { beta, ..Params::new(&chunk, present.len()) };
-            let params = self.device.filled(Use::Uniform, &[params]);
-            let bindings = [(0, &slab), (1, &table), (2, &params), (7, self.slab(&chunk))];
-            let mut encoder = self.device.encoder();
-            let [x, y, _] = groups(chunk.columns.div_ceil(Kernel::Momentum.columns(self.device.room)));
-            self.device.bind(Kernel::Momentum, gradients.dtype(), &bindings).dispatch(&mut encoder, [x, y, present.len() as u32]);
-            let fetch = self.device.fetch(&mut encoder, &table, 0, 4);
-            self.device.submit(encoder);
-            self.device.flush();
-            // One slab is uploaded while the one before it is worked on.
-            if let Some((fetch, ..)) = flying.replace((fetch, slab, params)) {
-                self.device.receive(fetch, |_: &[u32]| ()).await?;
-            }
-        }
-        match flying {
-            Some((fetch, ..)) => self.device.receive(fetch, |_: &[u32]| ()).await,
-            None => Ok(()),
-        }
     }
 }
