@@ -7,6 +7,8 @@ mod simd;
 mod arrays;
 pub mod attacks;
 pub mod bench;
+#[cfg(feature = "burn")]
+pub mod burn;
 pub mod certify;
 mod chain;
 pub mod distributed;
