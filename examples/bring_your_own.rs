@@ -8,7 +8,7 @@ use resam::train::{BoxError, Config, Network, RuleServer, digits, train};
 use resam::{Engine, Rule, resilience::Resilience, rules::Cohort};
 use std::sync::Arc;
 
-/// Per coordinate the value of rank f: the smallest but for f.
+/// Per coordinate the (f + 1)-th smallest value. `plan` is how engines compute it, `reference` the definition that they can be checked against.
 #[derive(Debug)]
 struct Smallest;
 impl Rule for Smallest {
@@ -16,12 +16,13 @@ impl Rule for Smallest {
         "smallest"
     }
     fn definition(&self) -> &'static str {
-        "per coordinate: the smallest value but for f"
+        "per coordinate: the (f+1)-th smallest value"
     }
     fn lambda(&self, _n: usize, _f: usize, _d: usize) -> Resilience {
         Resilience::Unknown
     }
     fn plan(&self, cohort: &Cohort) -> Plan {
+        // The mean of ranks from..to, of one value here.
         Plan { mix: Mix::Rows, stat: Stat::Ranks { from: cohort.f, to: cohort.f + 1 } }
     }
     fn reference(&self, rows: &[Vec<f64>], cohort: &Cohort) -> Vec<f64> {

@@ -13,21 +13,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let buffer =
         |size, usage| device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
     let gradients = buffer(4 * (n * d) as u64, BufferUsages::STORAGE | BufferUsages::COPY_DST);
-    let update = buffer(4 * d as u64, BufferUsages::STORAGE);
+    let update = buffer(4 * d as u64, BufferUsages::STORAGE | BufferUsages::COPY_SRC);
+    let seen = buffer(4 * d as u64, BufferUsages::MAP_READ | BufferUsages::COPY_DST);
+    // Twelve workers say nearly the same, three pull the other way, hard.
+    let gradient = |i: usize, k: usize| if i < n - f { 1.0 + 0.01 * ((i * k) % 7) as f32 } else { -1e6 };
+    let values: Vec<f32> = (0..n * d).map(|at| gradient(at / d, at % d)).collect();
 
     // Once: buffers and kernels for matrices of this size.
     let engine = Engine::on_device(device.clone(), queue.clone(), None)?;
     let rule = engine.device_rule("nnm+trimmed_mean".parse::<Spec>()?.rule(), n, d, f, Dtype::F32)?;
     for step in 0..3 {
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        // The kernels of the backward pass would fill the gradients here; zeros do for this example.
-        encoder.clear_buffer(&gradients, 0, None);
+        // The kernels of the backward pass would fill the gradients here.
+        queue.write_buffer(&gradients, 0, bytemuck::cast_slice(&values));
         rule.encode(&mut encoder, &DeviceRows::new(&gradients, n, d), &DeviceVector::new(&update))?;
         // Those of the optimizer would read the update here.
+        encoder.copy_buffer_to_buffer(&update, 0, &seen, 0, 4 * d as u64);
         queue.submit([encoder.finish()]);
         println!("step {step} submitted");
     }
     // When there is time to look: were workers left out, did one hide?
     println!("{:?}", rule.report_blocking()?);
+    seen.map_async(wgpu::MapMode::Read, .., |mapped| mapped.expect("a mapped buffer"));
+    device.poll(wgpu::PollType::wait_indefinitely())?;
+    println!("the update begins with {:?}", bytemuck::cast_slice::<u8, f32>(&seen.get_mapped_range(..16)?));
     Ok(())
 }

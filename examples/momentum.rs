@@ -28,7 +28,7 @@ fn distance_after_training(engine: &Engine, rule: &dyn Rule, beta: f32) -> Resul
 
 fn main() -> Result<()> {
     let engine = Engine::cpu();
-    println!("distance to the target a coordinate (1 at the start), {BYZANTINE} of {WORKERS} workers hostile\n");
+    println!("root mean square distance to the target (1 at the start), {BYZANTINE} of {WORKERS} workers hostile\n");
     println!("{:18} {:>8} {:>8}", "", "β = 0", "β = 0.9");
     for rule in rules::all() {
         let [without, with] = [0.0, 0.9].map(|beta| distance_after_training(&engine, &*rule, beta));

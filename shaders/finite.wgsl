@@ -1,7 +1,7 @@
 // Finds the rows that hold a NaN or an infinity. One invocation for sixteen values, neighbours read neighbouring ones; group.z is the
 // position in rows.
 //
-// notes    raised to 1 for each such row
+// notes    raised to 1 for each such row, from params.first on
 
 @group(0) @binding(3) var<storage, read_write> notes: array<atomic<u32>>;
 
@@ -19,6 +19,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
     }
     if largest >= EXPONENT {
-        atomicMax(&notes[group.z], 1u);
+        atomicMax(&notes[params.first + group.z], 1u);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, MedianOf, Mixing, Wants};
+use crate::gram::MOST_ROWS;
 use crate::plan::{DeviceSolve, Mix, Plan, Solution, Solve};
 use crate::pre::PreAggregation;
 use crate::resilience::{Resilience, kappa_after_nnm};
@@ -125,6 +126,10 @@ impl Rule for Chain {
         self.rule.what.check(rows, self.rule.f.unwrap_or(f))
     }
     fn admit(&self, cohort: &Cohort<'_>) -> Result<()> {
+        if cohort.n() > MOST_ROWS {
+            let limit = format_args!("at most {MOST_ROWS} behind a pre-aggregation, which keeps tables of n^2 numbers");
+            return Err(Error::parameter(&self.spec(), "n", cohort.n(), limit));
+        }
         self.walk(cohort, |stage, n, f| stage.check(n, f), |c| self.rule.what.admit(c))??;
         // A rule that looks at the values themselves would need the mixed rows to be formed.
         let looks = |plan: Plan| match plan.mix {

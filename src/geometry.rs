@@ -128,7 +128,7 @@ impl Geometry {
 
     /// The geometry of nothing but n rows: for solvers that want nothing.
     pub fn blank(n: usize) -> Self {
-        Self::new(Gram::new(n, vec![0.0; n * n]).expect("n × n values"))
+        Self::new(Gram::blank(n))
     }
 
     /// Number of rows that are workers'.

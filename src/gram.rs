@@ -1,5 +1,8 @@
 //! Inner products of the rows: all that a rule on distances needs to know of the data.
 
+/// Most rows of which tables of n² numbers are kept.
+pub const MOST_ROWS: usize = 4096;
+
 /// The n × n matrix G_ij = ⟨x_i − c, x_j − c⟩ for some common centre c, in f64. Squared distances do not depend on c;
 /// an engine picks a c close to the honest rows, so that they survive the subtraction.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +17,11 @@ impl Gram {
         (values.len() == n * n).then_some(Self { n, values })
     }
 
+    /// Of n rows of which nothing is known, and nothing kept: every product is zero.
+    pub(crate) fn blank(n: usize) -> Self {
+        Self { n, values: Vec::new() }
+    }
+
     /// Number of rows.
     pub fn n(&self) -> usize {
         self.n
@@ -21,7 +29,7 @@ impl Gram {
 
     /// ⟨x_i − c, x_j − c⟩.
     pub fn at(&self, i: usize, j: usize) -> f64 {
-        self.values[i * self.n + j]
+        if self.values.is_empty() { 0.0 } else { self.values[i * self.n + j] }
     }
 
     /// Row i: the inner products of x_i − c with all rows.

@@ -95,10 +95,13 @@ impl DistributedMomentum {
     /// group, 0 for none).
     ///
     /// # Errors
-    /// [`Error::NoWorkers`], [`Error::Parameter`] for β, [`Error::Device`] when the device has no room.
+    /// [`Error::NoWorkers`], [`Error::Parameter`] for β, [`Error::Device`] when the device has no room, [`Error::Shape`] when the host
+    /// has none.
     pub async fn new(engine: &Engine, n: usize, d: usize, beta: f32) -> Result<Self> {
-        let size = n.checked_mul(d).ok_or(Error::Shape { got: 0, n, d })?;
-        Self::resume(engine, &Snapshot { n, d, beta, steps: 0, momentums: vec![0.0; size] }).await
+        let mut momentums = Vec::new();
+        momentums.try_reserve_exact(n.saturating_mul(d)).map_err(|_| Error::Shape { got: 0, n, d })?;
+        momentums.resize(n * d, 0.0);
+        Self::resume(engine, &Snapshot { n, d, beta, steps: 0, momentums }).await
     }
 
     /// Goes on from a snapshot, on this or another engine.

@@ -39,6 +39,11 @@ impl Parameters {
         value.parse().map(Some).map_err(|e| Error::spec(&self.text, format!("{key} = '{value}': {e}")))
     }
 
+    /// The keys that were asked for.
+    pub(crate) fn known(self) -> Vec<&'static str> {
+        self.known
+    }
+
     /// An error when a key is left that nobody asked for.
     pub(crate) fn finish(self, name: &str) -> Result<()> {
         match self.pairs.first() {

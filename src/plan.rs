@@ -125,7 +125,7 @@ pub trait Solve: std::fmt::Debug + Send + Sync {
 }
 
 /// A solve that a kernel of one group can do, so that an aggregate needs no host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum DeviceSolve {
     /// Equal weights for the `keep` rows whose squared distances to their `neighbors` nearest others sum to the least.
     LeastScores {
@@ -141,6 +141,13 @@ pub enum DeviceSolve {
     },
     /// The point of least sum of distances to all rows.
     LeastDistances,
+    /// So many rounds of v ← v + 1/n Σ (x − v)·min(1, τ/‖x − v‖), from the given point, or from zero where none is given.
+    Clipped {
+        /// Distance that is left of a longer one.
+        tau: f64,
+        /// Rounds.
+        rounds: usize,
+    },
 }
 
 /// What a solve found.

@@ -14,7 +14,8 @@ pub struct Report {
     pub d: usize,
     /// Byzantine bound.
     pub f: usize,
-    /// Rows with a weight other than zero, ascending; absent for rules that keep different rows in each coordinate.
+    /// Rows with a weight other than zero, ascending; absent for rules that keep different rows in each coordinate. Where rows are mixed
+    /// first (NNM, bucketing), those with a part in any mixed row that has such a weight: a hostile row may well be among them.
     pub kept: Option<Vec<usize>>,
     /// Weight of each row in the result; absent for coordinate rules.
     pub weights: Option<Vec<f64>>,

@@ -76,6 +76,9 @@ impl FromStr for Spec {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
+        if text.contains(char::is_control) {
+            return Err(Error::spec(&text.escape_debug().to_string(), "it holds control characters"));
+        }
         let mut stages: Vec<Text> = text
             .split('+')
             .map(|part| {

@@ -1,5 +1,6 @@
 // After a read: did the rows that took part turn out finite, their scales right, the row in their middle central? Else the next read is of
-// those that are finite, about the median of each column, which no row can hide from. After a second read there is no third.
+// those that are finite, about the median of each column, which no row can hide from, or again about the point of a rule that has one.
+// After a second read there is no third.
 //
 // notes    largest magnitudes of the rows that took part, as bits; zeroed for the next read
 
@@ -10,6 +11,7 @@ var<workgroup> kept: array<Row, LANES>;
 var<workgroup> wrong: atomic<u32>;
 var<workgroup> count: u32;
 var<workgroup> at_centre: u32;
+var<workgroup> centre_size: u32;
 
 // Squares of scaled values up to 2^50 can be summed, and those of values from 2^-50 on do not vanish.
 fn fits(size: u32, scale: f32) -> bool {
@@ -23,44 +25,44 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
     let n = whole.rows;
     let m = made.rows;
-    let about_median = made.centre == MEDIAN;
+    // About the median of each column, or a point of the rule's own.
+    let about_row = made.centre < GIVEN;
+    let again_already = status[HIDDEN] != 0u;
     measure(lane, m);
-    if lane < m {
-        sizes[lane] = notes[lane];
-        notes[lane] = 0u;
-        if chosen[lane].index == made.centre {
-            at_centre = lane;
+    if lane == 0u {
+        for (var i = 0u; i < m; i++) {
+            if chosen[i].index == made.centre {
+                centre_size = notes[i];
+                at_centre = i;
+            }
+            if notes[i] < EXPONENT {
+                kept[count] = chosen[i];
+                sizes[count] = notes[i];
+                count++;
+            }
         }
     }
     workgroupBarrier();
     if lane < m {
-        let centre = select(sizes[at_centre], 0u, about_median);
-        let bad = sizes[lane] >= EXPONENT;
-        if bad || centre >= EXPONENT || !fits(max(sizes[lane], centre), chosen[lane].scale) {
-            atomicStore(&wrong, 1u);
-        }
+        notes[lane] = 0u;
+    }
+    let size = middle_size(lane, count);
+    if lane < count && !fits(max(sizes[lane], select(size, centre_size, about_row)), kept[lane].scale) {
+        atomicStore(&wrong, 1u);
+    }
+    if lane == 0u && count < m {
+        atomicStore(&wrong, 1u);
     }
     workgroupBarrier();
     // Scores mean something only where all products do.
-    if atomicLoad(&wrong) == 0u && !about_median {
+    if atomicLoad(&wrong) == 0u && about_row {
         let best = most_central(lane, m);
         if lane == 0u && central_scores[at_centre] > 16.0 * central_scores[best] {
             atomicStore(&wrong, 1u);
         }
     }
     workgroupBarrier();
-    let again = atomicLoad(&wrong) != 0u && !about_median;
-    if lane == 0u {
-        for (var i = 0u; i < m; i++) {
-            if sizes[i] < EXPONENT {
-                kept[count] = chosen[i];
-                sizes[count] = sizes[i];
-                count++;
-            }
-        }
-    }
-    workgroupBarrier();
-    let size = middle_size(lane, count);
+    let again = atomicLoad(&wrong) != 0u && !again_already;
     if again && lane < count {
         chosen[lane] = Row(kept[lane].index, scale_for(max(sizes[lane], size)), 0.0, 0.0);
     }
@@ -77,7 +79,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
             status[HIDDEN] = 1u;
             made.rows = count;
             made.voters = count;
-            made.centre = MEDIAN;
+            made.centre = whole.centre;
         } else {
             status[DONE] = 1u;
             made.columns = 0u;

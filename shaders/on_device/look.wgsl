@@ -65,7 +65,10 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         made = params;
         made.rows = m;
         made.voters = m;
-        made.centre = members[pivot];
+        // Some rules are about a point of their own.
+        if params.centre == MEDIAN {
+            made.centre = members[pivot];
+        }
         if m == 0u {
             made.columns = 0u;
         }

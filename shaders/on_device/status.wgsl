@@ -6,6 +6,7 @@
 //          [ROUNDS]    rounds of an iterative solver
 //          [RESIDUAL]  what its stopping test measured last, bits of f32
 //          [DONE]      1 when the inner products serve
+//          [START]     1 if the point that a rule begins at is not finite
 //          [FLAGS + i] 1 if row i is bad
 
 const CODE = 0u;
@@ -14,11 +15,14 @@ const HIDDEN = 2u;
 const ROUNDS = 3u;
 const RESIDUAL = 4u;
 const DONE = 5u;
+const START = 6u;
 const FLAGS = 8u;
 
 // More rows than f are bad; rows are of such different sizes that no scales serve.
 const TOO_MANY_BAD = 1u;
 const NO_SCALES = 2u;
+// The point that a rule begins at is not finite.
+const START_NOT_FINITE = 3u;
 
 const LANES = 256u;
 

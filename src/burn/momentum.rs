@@ -55,9 +55,34 @@ impl ModuleMomentum {
         &self.momentum
     }
 
-    /// The momentums, to add or remove workers. What was received for the next step is of the workers as they are now.
-    pub fn momentum_mut(&mut self) -> &mut DistributedMomentum {
-        &mut self.momentum
+    /// Forgets a worker's momentum ([`DistributedMomentum::reset`]), and what it sent for the next step.
+    ///
+    /// # Errors
+    /// [`Error::Momentum`] when there is no such worker.
+    pub fn reset(&mut self, worker: usize) -> Result<()> {
+        self.momentum.reset(worker)?;
+        self.sent.get_mut(worker).into_iter().for_each(|sent| *sent = None);
+        Ok(())
+    }
+
+    /// Adds a worker with zero momentum after the others; returns its index.
+    ///
+    /// # Errors
+    /// As [`DistributedMomentum::add_worker`].
+    pub fn add_worker(&mut self) -> Result<usize> {
+        self.momentum.add_worker()
+    }
+
+    /// Removes a worker with what it sent; the indices of those after it fall by one.
+    ///
+    /// # Errors
+    /// As [`DistributedMomentum::remove_worker`].
+    pub fn remove_worker(&mut self, worker: usize) -> Result<()> {
+        self.momentum.remove_worker(worker)?;
+        if worker < self.sent.len() {
+            self.sent.remove(worker);
+        }
+        Ok(())
     }
 
     /// Keeps a worker's gradients for the next step, in place of what it sent before. Nothing is copied.

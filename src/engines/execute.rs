@@ -8,6 +8,7 @@ use super::passes::{Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, 
 use super::pivot::{self, Sample};
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, MedianOf, Mixing, Wants};
+use crate::gram::MOST_ROWS;
 use crate::gram::{Gram, ascending};
 use crate::plan::{Mix, Plan, Solution, Solve, Stat, Weiszfeld};
 use crate::report::Report;
@@ -115,9 +116,6 @@ pub(crate) fn blank(rule: &dyn Rule, device: String, n: usize, d: usize, f: usiz
         device_seconds: None,
     }
 }
-
-/// Most rows of a rule on distances: an exact table of all pairs takes some 40 n² bytes a thread.
-const MOST_ROWS: usize = 4096;
 
 struct Call<'a> {
     rule: &'a dyn Rule,

@@ -75,6 +75,13 @@ pub fn names() -> impl ExactSizeIterator<Item = &'static str> {
     CATALOGUE.iter().map(|(name, _)| *name)
 }
 
+/// The parameters that a pre-aggregation of that name takes in specifications, beside `f`.
+pub fn parameters(name: &str) -> Vec<&'static str> {
+    let mut parameters = Parameters::default();
+    let _ = build(name, &mut parameters);
+    parameters.known()
+}
+
 /// Every pre-aggregation; clipping, which has no default radius, to norm 1.
 pub fn all() -> Vec<Arc<dyn PreAggregation>> {
     let parameters = |name: &str| Parameters::parse(name, (name == "clipping").then_some("c=1")).expect("well-formed parameters");

@@ -3,7 +3,7 @@ use super::{Cohort, Given, Rule, Weights, literal, spec_of, weighted};
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, Wants};
 use crate::parameters::Parameters;
-use crate::plan::{Plan, Solution, Solve};
+use crate::plan::{DeviceSolve, Plan, Solution, Solve};
 use crate::resilience::Resilience;
 use std::sync::Arc;
 
@@ -173,6 +173,12 @@ impl Solve for Clip {
             weights.iter_mut().zip(&clips).for_each(|(w, clip)| *w += clip);
         }
         Ok(Solution { iterations: Some(self.iterations), scores: Some(distances), ..Solution::weights(weights) })
+    }
+    fn on_device(&self) -> Option<DeviceSolve> {
+        // A mean may be too far from the rows for sums in f32.
+        let from_mean = self.previous.is_none() && self.start == Start::Mean;
+        let equal = self.shares.iter().all(|share| *share == self.shares[0]);
+        (equal && !from_mean).then_some(DeviceSolve::Clipped { tau: self.tau, rounds: self.iterations })
     }
 }
 

@@ -41,7 +41,7 @@ impl Rule for FlTrust {
         self.check(cohort.n(), cohort.f)?;
         match self.row {
             Some(row) => cohort.require_row(self, "row", row),
-            None => Err(Error::parameter(self.name(), "row", "none", "given: the index of the trusted row")),
+            None => Err(Error::parameter(self.name(), "row", "none", "given, as fltrust:row=I: the index of the trusted row")),
         }
     }
     fn given(&self, given: Given) -> Result<Arc<dyn Rule>> {

@@ -270,6 +270,14 @@ pub fn names() -> impl ExactSizeIterator<Item = &'static str> {
     CATALOGUE.iter().map(|(name, _)| *name)
 }
 
+/// The parameters that a rule of that name takes in specifications, beside `f`.
+pub fn parameters(name: &str) -> Vec<&'static str> {
+    let mut parameters = Parameters::default();
+    // What is refused for want of a parameter has asked for it.
+    let _ = build(name, &mut parameters);
+    parameters.known()
+}
+
 /// Every rule with its default parameters.
 pub fn all() -> Vec<Arc<dyn Rule>> {
     let none = || Parameters::default();

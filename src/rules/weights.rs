@@ -16,14 +16,21 @@ pub struct Weights(Arc<[f64]>);
 const MOST: f64 = (1u64 << 31) as f64 - 1.0;
 
 impl Weights {
-    /// From one weight for each row of the matrix.
+    /// From one weight for each row of the matrix. Only their proportions count: they are kept divided by a power of two, so that no sum of
+    /// them overflows; one of less than 10⁻³⁰⁷ of the largest counts as that.
     ///
     /// # Errors
     /// [`Error::Parameter`] when one is not a positive, finite number.
     pub fn new(weights: Arc<[f64]>) -> Result<Self> {
         match weights.iter().position(|w| !(w.is_finite() && *w > 0.0)) {
             Some(i) => Err(Error::parameter("weights", &format!("weight {i}"), weights[i], "positive and finite")),
-            None => Ok(Self(weights)),
+            None => {
+                let largest = weights.iter().fold(0.0, |most, w| w.max(most));
+                // In two steps, for the power may be beyond the range.
+                let half = (-largest.log2().floor() / 2.0).trunc();
+                let (a, b) = (half.exp2(), (-largest.log2().floor() - half).exp2());
+                Ok(Self(weights.iter().map(|w| (w * a * b).max(f64::MIN_POSITIVE)).collect()))
+            }
         }
     }
 
@@ -32,14 +39,16 @@ impl Weights {
         cohort.of_members(&self.0)
     }
 
-    /// Those of the members as whole numbers: exactly, if they are whole numbers of a sum below 2³¹, else in proportion.
+    /// Those of the members as whole numbers: exactly, if they are multiples of one number by whole numbers of a sum below 2³¹, else in
+    /// proportion.
     pub(crate) fn counts(&self, cohort: &Cohort<'_>) -> Vec<u32> {
         let weights = self.of(cohort);
-        let total: f64 = weights.iter().sum();
-        let whole = weights.iter().all(|w| w.fract() == 0.0) && total < MOST;
-        // A little room for those that are raised to 1.
-        let unit = if whole { 1.0 } else { (MOST - weights.len() as f64) / total };
-        weights.iter().map(|w| (w * unit).round().max(1.0) as u32).collect()
+        multiples(&weights).unwrap_or_else(|| {
+            let total: f64 = weights.iter().sum();
+            // A little room for those that are raised to 1.
+            let unit = (MOST - weights.len() as f64) / total;
+            weights.iter().map(|w| (w * unit).round().max(1.0) as u32).collect()
+        })
     }
 
     /// One for each row of the matrix.
@@ -59,6 +68,32 @@ impl Weights {
     }
 }
 
+/// Positive numbers by their greatest common divisor, if that leaves a sum below 2³¹.
+fn multiples(numbers: &[f64]) -> Option<Vec<u32>> {
+    // m · 2^e with whole m, zeros at its end taken off.
+    let whole = |x: &f64| {
+        let (bits, subnormal) = (x.to_bits(), *x < f64::MIN_POSITIVE);
+        let m = (bits & ((1 << 52) - 1)) | if subnormal { 0 } else { 1 << 52 };
+        let e = ((bits >> 52) as i32).max(1);
+        (u128::from(m >> m.trailing_zeros()), e + m.trailing_zeros() as i32)
+    };
+    let parts: Vec<(u128, i32)> = numbers.iter().map(whole).collect();
+    let least = parts.iter().map(|(_, e)| *e).min()?;
+    let whole = |(m, e): (u128, i32)| (e - least <= 74).then(|| m << (e - least));
+    let whole: Vec<u128> = parts.into_iter().map(whole).collect::<Option<_>>()?;
+    let divisor = whole.iter().copied().reduce(greatest_common_divisor)?;
+    let counts = whole.iter().map(|w| u32::try_from(w / divisor).ok()).collect::<Option<Vec<u32>>>()?;
+    let total: u64 = counts.iter().map(|count| u64::from(*count)).sum();
+    (total < 1 << 31).then_some(counts)
+}
+
+fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,8 +104,17 @@ mod tests {
         let cohort = Cohort { total: 4, members: &members, f: 1, d: 1 };
         let counts = |w: [f64; 4]| Weights::new(Arc::from(w)).unwrap().counts(&cohort);
         assert_eq!(counts([3.0, 9.0, 4.0, 5.0]), [3, 4, 5]);
-        let shares = counts([0.5, 1.0, 0.25, 0.25]);
-        assert!(shares[0].abs_diff(2 * shares[1]) <= 2 && shares.iter().sum::<u32>() < 1 << 31);
+        assert_eq!(counts([0.5, 1.0, 0.25, 0.25]), [2, 1, 1]);
+        assert_eq!(counts([0.1, 1.0, 0.2, 0.2]), [1, 2, 2]);
+        assert_eq!(counts([1e9, 1.0, 2e9, 2e9]), [1, 2, 2]);
+        // Whatever their size.
+        assert_eq!(counts([1e308, 1e308, 1e308, 1e308]), [1, 1, 1]);
+        assert_eq!(counts([1e-310, 1.0, 1e-310, 1e-310]), [1, 1, 1]);
+        assert_eq!(Weights::new(Arc::from([5e-324; 4])).unwrap().counts(&cohort), [1, 1, 1]);
+        let sum: f64 = Weights::new(Arc::from([1.7e308, 1e307, 1e307, 1.7e308])).unwrap().of(&cohort).iter().sum();
+        assert!((2.0..4.0).contains(&sum), "{sum}");
+        let shares = counts([0.3, 1.0, 0.1, 0.1]);
+        assert!(shares[0].abs_diff(3 * shares[1]) <= 3 && shares.iter().sum::<u32>() < 1 << 31);
         let huge = counts([1e300, 1.0, 1e-300, 1e300]);
         assert_eq!(Weights::new(Arc::from([1.0, 3.0, 4.0])).unwrap().largest_share(1), 0.5);
         assert!(huge[1] == 1 && huge.iter().map(|c| u64::from(*c)).sum::<u64>() < 1 << 31);

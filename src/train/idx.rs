@@ -58,7 +58,10 @@ impl Idx {
     fn find(&self, folder: &Path, name: &str) -> Result<PathBuf, TrainError> {
         let candidates = [folder.join(format!("{name}.gz")), folder.join(name)];
         let found = candidates.into_iter().find(|path| path.is_file());
-        found.ok_or_else(|| self.missing(&format!("there is no {name}.gz or {name} in {}", folder.display())))
+        found.ok_or_else(|| {
+            let all = FILES.as_flattened().join(".gz, ");
+            self.missing(&format!("there is no {name}.gz or {name} in {} (the files are {all}.gz)", folder.display()))
+        })
     }
 
     fn missing(&self, what: &str) -> TrainError {
@@ -110,6 +113,9 @@ fn bytes<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>), TrainErro
     }
 }
 
+/// Most bytes of a file: five times those of the largest that there is.
+const MOST_BYTES: u64 = 1 << 28;
+
 /// A file's bytes, unpacked.
 fn whole(path: &Path) -> io::Result<Vec<u8>> {
     let bytes = fs::read(path)?;
@@ -118,7 +124,10 @@ fn whole(path: &Path) -> io::Result<Vec<u8>> {
     }
     let mut unpacked = vec![];
     let unusable = |error| io::Error::other(format!("no gzip file, or truncated ({error})"));
-    GzDecoder::new(&bytes[..]).read_to_end(&mut unpacked).map_err(unusable)?;
+    GzDecoder::new(&bytes[..]).take(MOST_BYTES + 1).read_to_end(&mut unpacked).map_err(unusable)?;
+    if unpacked.len() as u64 > MOST_BYTES {
+        return Err(io::Error::other(format!("unpacks to more than {MOST_BYTES} bytes, which no data set of this kind has")));
+    }
     Ok(unpacked)
 }
 

@@ -53,6 +53,10 @@ use fastrand::Rng;
 
 use crate::Rows;
 use crate::attacks::{AskLine, AskRule, Attack, AttackError, Scene, mean, narrow};
+use crate::gram::MOST_ROWS;
+
+/// Most examples in a step, of all workers.
+const TOGETHER: usize = 1 << 20;
 
 /// The learning rate γₜ = initial / (1 + decay·⌊t / hold⌋).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -126,6 +130,8 @@ impl Config {
         let positive = |x: f32| x.is_finite() && x > 0.0;
         for (good, setting, needs) in [
             (self.byzantine < self.workers, "byzantine", "fewer than the workers"),
+            (self.workers <= MOST_ROWS, "workers", "at most 4096"),
+            (self.batch <= TOGETHER / self.workers.clamp(1, TOGETHER), "batch", "at most 2^20 examples a step, of all workers"),
             ((0.0..1.0).contains(&self.beta), "beta", "at least 0 and below 1"),
             (self.steps > 0, "steps", "at least 1"),
             (self.batch > 0, "batch", "at least 1"),
@@ -287,8 +293,7 @@ pub fn train_with(
     let mut workers: Vec<_> = (0..honest).map(|_| seeds.fork()).collect();
     let shares = config.partition.shares(&data.train, honest, &mut seeds.fork())?;
     let mut noise = seeds.fork();
-    let mut gradients = vec![0.0; honest * d];
-    let mut momentums = vec![0.0; honest * d];
+    let (mut gradients, mut momentums) = (room(honest, d)?, room(honest, d)?);
     let mut points = vec![];
 
     for step in 0..config.steps {
@@ -357,6 +362,18 @@ pub fn train_with(
     Ok(History { points, parameters: theta })
 }
 
+/// Zeros for n rows of d values.
+fn room(n: usize, d: usize) -> Result<Vec<f32>, TrainError> {
+    let mut values = Vec::new();
+    let none = |_| TrainError::Setting {
+        setting: "workers",
+        needs: "fewer, or the model smaller: there is no memory for their gradients",
+    };
+    values.try_reserve_exact(n.saturating_mul(d)).map_err(none)?;
+    values.resize(n * d, 0.0);
+    Ok(values)
+}
+
 /// Whether the data fit the model.
 fn check_data(model: &dyn Model, data: &Split) -> Result<(), TrainError> {
     let (inputs, classes) = model.sizes();
@@ -364,7 +381,8 @@ fn check_data(model: &dyn Model, data: &Split) -> Result<(), TrainError> {
         let problem = if part.is_empty() {
             "no examples".into()
         } else if (part.inputs, part.classes) != (inputs, classes) {
-            format!("{} features and {} classes for a model of {inputs} and {classes}", part.inputs, part.classes)
+            let has = format!("examples of {} features in {} classes", part.inputs, part.classes);
+            format!("{has} for a model of {inputs} in {classes}: take another model, or other data")
         } else if part.features.len() != part.len() * inputs {
             format!("{} features for {} examples of {inputs}", part.features.len(), part.len())
         } else if part.labels.iter().any(|&y| usize::from(y) >= classes) {

@@ -31,6 +31,9 @@ pub trait Model: Sync {
     fn accuracy(&self, theta: &[f32], data: &Dataset) -> f64;
 }
 
+/// Most values of a hidden layer.
+const WIDEST: usize = 65_536;
+
 /// The models that [`by_name`] knows, with their parameters.
 pub const MODELS: [&str; 4] = ["logistic", "mlp[:hidden=100]", "cnn", "cifar_cnn"];
 
@@ -44,7 +47,10 @@ pub fn by_name(spec: &str, inputs: usize, classes: usize) -> Result<Box<dyn Mode
     let mut parameters = Parameters::parse(spec, rest)?;
     let network = match name {
         "logistic" => Network::mlp(inputs, &[], classes),
-        "mlp" => Network::mlp(inputs, &[parameters.take("hidden")?.map_or(100, std::num::NonZeroUsize::get)], classes),
+        "mlp" => match parameters.take("hidden")?.map_or(100, std::num::NonZeroUsize::get) {
+            hidden if hidden <= WIDEST => Network::mlp(inputs, &[hidden], classes),
+            hidden => return Err(crate::Error::spec(spec, format!("hidden = {hidden}: at most {WIDEST}")).into()),
+        },
         "cnn" => Network::cnn(),
         "cifar_cnn" => Network::cifar_cnn(),
         _ => return Err(TrainError::Unknown { what: "model", name: name.into(), known: MODELS.join(", ") }),
@@ -68,6 +74,7 @@ mod tests {
         for (spec, part) in [
             ("lstm", "logistic, mlp"),
             ("mlp:hidden=0", "hidden = '0'"),
+            ("mlp:hidden=18446744073709551615", "at most 65536"),
             ("mlp:width=1", "it takes hidden"),
             ("cnn:hidden=1", "none"),
         ] {

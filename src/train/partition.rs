@@ -3,6 +3,7 @@
 use std::{
     fmt::{self, Display},
     str::FromStr,
+    sync::Arc,
 };
 
 use fastrand::Rng;
@@ -38,18 +39,18 @@ impl Partition {
     ///
     /// # Errors
     /// [`TrainError::Data`] if a worker would get none.
-    pub(super) fn shares(self, data: &Dataset, workers: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>, TrainError> {
+    pub(super) fn shares(self, data: &Dataset, workers: usize, rng: &mut Rng) -> Result<Vec<Arc<[usize]>>, TrainError> {
         let all = || (0..data.len()).collect::<Vec<_>>();
         let shares = match self {
-            Self::Iid => vec![all(); workers],
-            Self::Dirichlet { alpha } => dirichlet(alpha, data, workers, rng)?,
+            Self::Iid => vec![all().into(); workers],
+            Self::Dirichlet { alpha } => dirichlet(alpha, data, workers, rng)?.into_iter().map(Arc::from).collect(),
             Self::Extreme => {
                 let mut sorted = all();
                 sorted.sort_by_key(|&i| data.labels[i]);
-                cut(&sorted, (0..=workers).map(|w| w * sorted.len() / workers))
+                cut(&sorted, (0..=workers).map(|w| w * sorted.len() / workers)).into_iter().map(Arc::from).collect()
             }
         };
-        match shares.iter().position(Vec::is_empty) {
+        match shares.iter().position(|share: &Arc<[usize]>| share.is_empty()) {
             None => Ok(shares),
             Some(worker) => Err(TrainError::Data(format!(
                 "the {self} split leaves worker {worker} without an example: take another seed, fewer workers, or more even shares"
@@ -69,6 +70,12 @@ fn dirichlet(alpha: f64, data: &Dataset, workers: usize, rng: &mut Rng) -> Resul
         rng.shuffle(&mut members);
         let weights: Vec<f64> = (0..workers).map(|_| gamma.sample(&mut random)).collect();
         let total: f64 = weights.iter().sum();
+        if !total.is_finite() {
+            return Err(TrainError::Setting {
+                setting: "alpha",
+                needs: "less: a Gamma distribution of it leaves the range of f64",
+            });
+        }
         let mut before = 0.0;
         let ends = weights.iter().map(|weight| {
             before += weight;
@@ -127,7 +134,8 @@ mod tests {
     }
 
     fn shares(partition: &str, data: &Dataset, workers: usize, seed: u64) -> Result<Vec<Vec<usize>>, TrainError> {
-        partition.parse::<Partition>().unwrap().shares(data, workers, &mut Rng::with_seed(seed))
+        let shares = partition.parse::<Partition>().unwrap().shares(data, workers, &mut Rng::with_seed(seed));
+        Ok(shares?.iter().map(|share| share.to_vec()).collect())
     }
 
     /// The mean over workers of the share of their commonest class.

@@ -22,11 +22,11 @@ pub(crate) struct AggregateArgs {
     /// Matrix of n rows (workers) and d columns: a .npy file, or a .safetensors file with one tensor
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// Pre-aggregations and a rule, joined by +, each name or name:key=value,key=value (see below)
+    /// Pre-aggregations and a rule, joined by +, each name or name:key=value,key=value (see below); all take f=F
     #[arg(short, long, value_name = "SPEC")]
     rule: String,
     /// Most rows that may be Byzantine: wrong, hostile, NaN or infinite. Needed unless every stage has f=
-    #[arg(short, value_name = "F", allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "F", allow_negative_numbers = true)]
     f: Option<usize>,
     /// auto (the best real GPU, else the CPU), gpu, cpu, reference (slow, literal definitions in f64), or a part of an
     /// adapter's name or driver; see `resam devices`
@@ -35,7 +35,8 @@ pub(crate) struct AggregateArgs {
     /// Where the result goes: [d] f32 .npy
     #[arg(short, long, value_name = "OUT.npy")]
     output: Option<PathBuf>,
-    /// Where the report goes: JSON, `-` for standard output. Without -o and --report a summary is printed
+    /// Where the report goes: JSON, `-` for standard output (docs/report.md says what its fields mean). Without -o and --report a
+    /// summary is printed
     #[arg(long, value_name = "OUT.json")]
     report: Option<PathBuf>,
     /// Seed of the column sample that picks the pivot of distances; a secret one keeps rows from hiding from it
@@ -62,7 +63,7 @@ pub(crate) struct AggregateArgs {
 fn after_help() -> String {
     format!(
         "\
-Rules:
+Rules, and the parameters that they take:
 {}
 Pre-aggregations:
 {}
@@ -86,8 +87,14 @@ pub(crate) fn run(args: AggregateArgs) -> Result<(), Failure> {
     let f = args.f(&spec)?;
     let rule = args.rule(&spec)?;
     let to_stdout = args.report.as_deref() == Some(Path::new("-"));
-    let output = args.output.as_deref().map(|path| Target::new(path, &[&args.input])).transpose()?;
-    let taken: Vec<&Path> = [Some(&args.input), args.output.as_ref()].into_iter().flatten().map(PathBuf::as_path).collect();
+    let output = args
+        .output
+        .as_deref()
+        .map(|path| Target::new(path, &[&[&*args.input], args.weights.as_deref().as_slice()].concat()))
+        .transpose()?;
+    // A result may stand where the previous aggregate stood; nothing else may replace what is read.
+    let taken = [Some(&args.input), args.output.as_ref(), args.weights.as_ref(), args.previous.as_ref()];
+    let taken: Vec<&Path> = taken.into_iter().flatten().map(PathBuf::as_path).collect();
     let report = args.report.as_deref().filter(|_| !to_stdout).map(|path| Target::new(path, &taken)).transpose()?;
 
     let data = Data::open(&args.input)?;
@@ -98,7 +105,9 @@ pub(crate) fn run(args: AggregateArgs) -> Result<(), Failure> {
     let result = engine.aggregate_blocking(&*rule, &rows, f)?;
     drop(spinner);
 
-    let json = serde_json::to_string_pretty(&result.report).map_err(Failure::new)? + "\n";
+    let mut json = serde_json::to_value(&result.report).map_err(Failure::new)?;
+    json["close_call"] = result.report.close_call().into();
+    let json = format!("{json:#}\n");
     let mut files = Vec::new();
     if let Some(target) = output {
         let values: Vec<u8>;
@@ -169,16 +178,16 @@ fn spinner(rule: &dyn Rule, engine: &Engine, rows: &Rows<'_>) -> Option<Progress
 
 /// The report for people.
 fn summary(Aggregate { values, report }: &Aggregate) -> String {
-    let norm = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    let norm = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().abs().sqrt();
     let mut lines = vec![
         ("rule", report.rule.clone()),
         ("device", report.device.clone()),
         ("matrix", format!("n = {} workers, d = {} coordinates, f = {}", report.n, report.d, report.f)),
         ("result", print::some(values.iter())),
-        ("norm", format!("{norm:.6e}")),
+        ("norm", print::number(norm)),
     ];
     if let Some(kept) = &report.kept {
-        lines.push(("kept rows", print::some(kept.iter())));
+        lines.push(("weighted rows", print::some(kept.iter())));
     }
     if !report.non_finite.is_empty() {
         lines.push(("not finite", format!("rows {}", print::some(report.non_finite.iter()))));
@@ -189,14 +198,18 @@ fn summary(Aggregate { values, report }: &Aggregate) -> String {
         lines.push(("outside", format!("of the kept values, by row: {}", print::some(outside.iter().map(share)))));
     }
     if let Some(objective) = report.objective {
-        lines.push(("objective", format!("{objective:.6e}")));
+        lines.push(("objective", print::number(objective)));
     }
     if let Some(rounds) = report.iterations {
         lines.push(("rounds", rounds.to_string()));
     }
     if let Some(margin) = report.margin {
-        let close = if report.close_call() { ", a close call: another device may select other rows" } else { "" };
-        lines.push(("margin", format!("{margin:.2e}{close}")));
+        let close = if report.close_call() {
+            ", a close call: what ties here, or nearly, may be selected otherwise on another device"
+        } else {
+            ""
+        };
+        lines.push(("margin", print::number(margin) + close));
     }
     if report.passes > 0 {
         let times = if report.passes == 1 { "time" } else { "times" };

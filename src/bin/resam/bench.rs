@@ -109,7 +109,7 @@ impl Section {
 fn after_help() -> String {
     format!(
         "\
-'of limit' is the median over the repetitions of (time of the plain work) / (time): 100 % is as fast as the device can read. GPUs that
+'of limit' is the median over the repetitions of (time of the plain work) / (time): 100 % is as fast as the device can read. GPUs that \
 can tell also report the time that kernels took by their own clock, without transfers and waiting.
 
 Examples:
@@ -140,7 +140,7 @@ struct Found {
 }
 
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
-    let figure = args.figure.as_deref().map(Figure::new).transpose()?;
+    let figure = args.figure.as_deref().map(|path| Figure::new(path, args.input.as_deref())).transpose()?;
     let file = args.input.as_deref().map(Data::open).transpose()?;
     let mut found = Found { measured: Vec::new(), missing: Vec::new() };
     let mut devices = Vec::new();

@@ -10,8 +10,9 @@ use serde_json::json;
 /// Search for inputs on which a rule is as far as possible from the mean of n - f rows, and compare with its bounds.
 ///
 /// The ratios are measured as lambda and kappa are defined, over every set of n - f rows of inputs that a seeded search makes ever
-/// worse. What it finds is a lower bound of the true worst: a value near the proved or published one says that this one is tight, a
-/// value that keeps growing with more steps that there is none, a value above it that it is wrong.
+/// worse. What it finds is a lower bound of the true worst, often far below it unless n and d are small (try --d 1) and the steps many: a
+/// value near the proved or published one says that this one is tight, a value that keeps growing with more steps that there is
+/// none, a value above it that it is wrong.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -31,8 +32,8 @@ pub(crate) struct CertifyArgs {
     #[arg(short, long, default_value_t = 2)]
     d: usize,
     /// Inputs to try for each of the two ratios
-    #[arg(long, default_value_t = 5000)]
-    steps: usize,
+    #[arg(long, default_value = "5000")]
+    steps: std::num::NonZeroUsize,
     /// Seed of the search
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -44,10 +45,10 @@ pub(crate) struct CertifyArgs {
 pub(crate) fn run(args: CertifyArgs) -> Result<(), Failure> {
     let f = args.rule.f_or(args.f);
     let rule = args.rule.rule();
-    let search = Search { n: args.n, f, d: args.d, steps: args.steps, seed: args.seed };
+    let search = Search { n: args.n, f, d: args.d, steps: args.steps.get(), seed: args.seed };
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}").expect("a fixed template");
     let found = |ratio: Ratio| -> Result<Certificate, Failure> {
-        let bar = ProgressBar::new(args.steps as u64).with_style(style.clone());
+        let bar = ProgressBar::new(args.steps.get() as u64).with_style(style.clone());
         let certificate = certify(&Engine::cpu(), rule, &search, ratio, |step, worst| {
             bar.set_position(step as u64);
             bar.set_message(format!("{} {worst:.4}", ratio.name()));

@@ -27,7 +27,8 @@ use std::process::ExitCode;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  2  bad input; one line on standard error says what is wrong, and no output file is written or changed";
+  2  bad input: a line on standard error says what is wrong,
+     and no output file is written or changed";
 
 /// Byzantine-robust aggregation of n workers' vectors, on the GPU or the CPU.
 #[derive(Debug, Parser)]

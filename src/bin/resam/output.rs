@@ -39,6 +39,11 @@ impl Target {
         Ok(target)
     }
 
+    /// As the user wrote it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes the content to a file in the same folder.
     pub(crate) fn stage<'a>(self, content: impl IntoIterator<Item = &'a [u8]>) -> Result<Staged, Failure> {
         let file = self.create()?;

@@ -10,6 +10,9 @@ use std::path::Path;
 /// Pixels of a PNG for one of the SVG's.
 const SCALE: f32 = 2.0;
 
+/// Most pixels of a PNG.
+const MOST_PIXELS: f32 = 50e6;
+
 /// What a figure is written as.
 #[derive(Debug, Clone, Copy)]
 enum Format {
@@ -22,8 +25,8 @@ enum Format {
 pub(crate) struct Figure(Vec<(Target, Format)>);
 
 impl Figure {
-    /// `NAME.svg` or `NAME.png`, or both of them for a name without an extension.
-    pub(crate) fn new(path: &Path) -> Result<Self, Failure> {
+    /// `NAME.svg` or `NAME.png`, or both of them for a name without an extension; not in place of what is read.
+    pub(crate) fn new(path: &Path, input: Option<&Path>) -> Result<Self, Failure> {
         let formats: &[Format] = match path.extension().map(OsStr::to_ascii_lowercase) {
             None => &[Format::Svg, Format::Png],
             Some(end) if end == "svg" => &[Format::Svg],
@@ -35,9 +38,14 @@ impl Figure {
                 Format::Svg => path.with_extension("svg"),
                 Format::Png => path.with_extension("png"),
             };
-            Ok((Target::new(&path, &[])?, format))
+            Ok((Target::new(&path, input.as_slice())?, format))
         };
         formats.iter().map(file).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The names of its files.
+    pub(crate) fn names(&self) -> String {
+        self.0.iter().map(|(target, _)| target.path().display().to_string()).collect::<Vec<_>>().join(" and ")
     }
 
     /// Writes the picture beside its places.
@@ -58,9 +66,12 @@ fn png(svg: &str) -> Result<Vec<u8>, Failure> {
     fonts.load_font_data(dejavu::sans::regular().to_vec());
     fonts.set_sans_serif_family("DejaVu Sans");
     let tree = Tree::from_str(svg, &options).map_err(|error| failed(error.to_string()))?;
-    let size = tree.size().to_int_size().scale_by(SCALE).ok_or_else(|| failed("it has no size".into()))?;
+    let drawn = tree.size().width() * tree.size().height();
+    // Large ones are drawn smaller, at some 10 bytes a pixel.
+    let scale = SCALE.min((MOST_PIXELS / drawn).sqrt());
+    let size = tree.size().to_int_size().scale_by(scale).ok_or_else(|| failed("it has no size".into()))?;
     let mut pixels = Pixmap::new(size.width(), size.height()).ok_or_else(|| failed("it is too large".into()))?;
-    resvg::render(&tree, Transform::from_scale(SCALE, SCALE), &mut pixels.as_mut());
+    resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());
     pixels.encode_png().map_err(|error| failed(error.to_string()))
 }
 
@@ -93,6 +104,6 @@ mod tests {
     #[test]
     fn what_is_no_picture_is_said() {
         assert!(png("<svg").unwrap_err().to_string().contains("PNG"));
-        assert!(Figure::new(Path::new("a.jpg")).unwrap_err().to_string().contains("NAME.svg"));
+        assert!(Figure::new(Path::new("a.jpg"), None).unwrap_err().to_string().contains("NAME.svg"));
     }
 }

@@ -34,11 +34,36 @@ pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     rows.iter().map(line).collect()
 }
 
+/// Names, what they take, and their definitions below them, for help texts.
+pub(crate) fn definitions(rows: impl Iterator<Item = (&'static str, Vec<&'static str>, &'static str)>) -> String {
+    const WIDTH: usize = 72;
+    let mut text = String::new();
+    for (name, parameters, definition) in rows {
+        let takes = if parameters.is_empty() { String::new() } else { format!(": {}", parameters.join(", ")) };
+        text += &format!("  {name}{takes}\n");
+        let mut line = String::new();
+        for word in definition.split(' ') {
+            if line.len() + word.len() > WIDTH {
+                text += &format!("      {}\n", line.trim_end());
+                line.clear();
+            }
+            line += &format!("{word} ");
+        }
+        text += &format!("      {}\n", line.trim_end());
+    }
+    text
+}
+
 /// The same as a Markdown table; the first row is its head.
 pub(crate) fn markdown<const N: usize>(rows: &[[String; N]]) -> String {
     let mut lines: Vec<String> = rows.iter().map(|row| format!("| {} |\n", row.join(" | "))).collect();
     lines.insert(1.min(lines.len()), format!("|{}\n", "---|".repeat(N)));
     lines.concat()
+}
+
+/// Six digits, with an exponent only where they are not enough.
+pub(crate) fn number(x: f64) -> String {
+    if x == 0.0 || (1e-4..1e7).contains(&x.abs()) { format!("{x:.6}") } else { format!("{x:.5e}") }
 }
 
 /// The first few of a list.

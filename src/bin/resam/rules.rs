@@ -9,11 +9,12 @@ use serde_json::json;
 /// List the rules: definition, requirement on (n, f), and how resilient each is for given n, f, d.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-lambda is the resilience coefficient: the result is no farther from the mean of any n - f rows than lambda times the largest
-distance between two of them. kappa bounds the square of that distance by kappa times the mean squared distance of those rows to
-their mean; the last column is kappa with nnm before the rule. Smaller is better. 'none' means that an input exists for which
-no finite value holds, '-' that no value is known to us. 'proved' values have a short proof, 'published' ones are from the
-literature and not checked against its text; adversarial searches found nothing above either (see resam certify).
+lambda is the resilience coefficient: the result is no farther from the mean of any n - f rows than lambda times the largest \
+distance between two of them. kappa bounds the square of that distance by kappa times the mean squared distance of those rows to \
+their mean. 'with nnm' is the kappa that is known with nnm before the rule, 8 f/(n - f) (kappa + 1): less than kappa only where f \
+is a small part of n. Smaller is better. 'none' means that an input exists for which no finite value holds, '-' that no value is \
+known to us. 'proved' values have a short proof, 'published' ones are from the literature and not checked against its text; \
+adversarial searches found nothing above either (see resam certify).
 
 Examples:
   resam rules --n 25 --f 5 --d 431080
@@ -21,7 +22,7 @@ Examples:
   resam rules --n 25 --beta 0.99")]
 pub(crate) struct RulesArgs {
     /// Workers
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
     n: Option<u32>,
     /// Byzantine workers
     #[arg(short, long, requires = "n")]
@@ -76,6 +77,7 @@ pub(crate) fn run(args: RulesArgs) -> Result<(), Failure> {
                 "name": rule.spec(),
                 "definition": rule.definition(),
                 "requirement": rule.needs(),
+                "parameters": rules::parameters(rule.name()),
                 "lambda": known.lambda.and_then(|l| l.value()),
                 "lambda_status": known.lambda.map(status),
                 "lambda_source": known.lambda.and_then(source),
@@ -87,26 +89,27 @@ pub(crate) fn run(args: RulesArgs) -> Result<(), Failure> {
                 "refused": known.refused,
             })
         };
-        let stage = |stage: &dyn pre::PreAggregation| json!({ "name": stage.name(), "definition": stage.definition(), "requirement": stage.needs() });
+        let stage = |stage: &dyn pre::PreAggregation| json!({ "name": stage.name(), "definition": stage.definition(), "requirement": stage.needs(), "parameters": pre::parameters(stage.name()) });
         let listed: Vec<_> = listed.iter().map(|r| object(&**r)).collect();
-        // The table of rules alone keeps its shape of a list.
-        return match (&args.rule, args.beta) {
-            (None, None) => print::json(&listed.into()),
-            _ => print::json(&json!({
-                "rules": listed,
-                "pre_aggregations": pre::all().iter().map(|s| stage(&**s)).collect::<Vec<_>>(),
-                "momentum_noise": noise,
-            })),
-        };
+        return print::json(&json!({
+            "rules": listed,
+            "pre_aggregations": pre::all().iter().map(|s| stage(&**s)).collect::<Vec<_>>(),
+            "momentum_noise": noise,
+        }));
     }
     let mut text = print::table(&table(&listed, &args));
     if args.n.is_none() && args.rule.is_none() {
-        let row = |stage: &dyn pre::PreAggregation| [stage.name(), stage.needs(), stage.definition()].map(String::from);
-        let mut stages = vec![["pre-aggregation", "requires", "definition"].map(String::from)];
+        let row = |stage: &dyn pre::PreAggregation| {
+            let takes = parameters(&pre::parameters(stage.name()));
+            [stage.name().into(), stage.needs().into(), takes, stage.definition().into()]
+        };
+        let mut stages = vec![["pre-aggregation", "requires", "parameters", "definition"].map(String::from)];
         stages.extend(pre::all().iter().map(|s| row(&**s)));
         text += &format!("\n{}", print::table(&stages));
     }
-    text.extend(listed.iter().filter_map(|rule| Known::of(&**rule, &args).refused).map(|e| format!("refused: {e}\n")));
+    if let [only] = &listed[..] {
+        text.extend(Known::of(&**only, &args).refused.map(|e| format!("refused: {e}\n")));
+    }
     let sources = listed.iter().map(|rule| Known::of(&**rule, &args)).flat_map(|known| [known.lambda, known.kappa]).flatten();
     let mut sources: Vec<String> = sources.filter_map(source).map(|s| format!("  {s}\n")).collect();
     sources.sort_unstable();
@@ -122,18 +125,25 @@ pub(crate) fn run(args: RulesArgs) -> Result<(), Failure> {
     print::out(&text)
 }
 
+fn parameters(names: &[&str]) -> String {
+    if names.is_empty() { "-".into() } else { names.join(", ") }
+}
+
 fn table(listed: &[std::sync::Arc<dyn Rule>], args: &RulesArgs) -> Vec<[String; 7]> {
     let columns = match (args.n, args.f) {
-        (None, _) => ["rule", "requires", "definition", "", "", "", ""],
+        (None, _) => ["rule", "requires", "parameters", "definition", "", "", ""],
         (Some(_), None) => ["rule", "requires", "largest f", "definition", "", "", ""],
-        (Some(_), Some(_)) => ["rule", "requires", "largest f", "lambda", "kappa", "nnm+", "definition"],
+        (Some(_), Some(_)) => ["rule", "requires", "largest f", "lambda", "kappa", "with nnm", "definition"],
     };
     let row = |rule: &dyn Rule| {
         let known = Known::of(rule, args);
         let most = known.most_f.map_or("-".into(), |f| f.to_string());
         let (name, needs, definition) = (rule.spec(), rule.needs().to_string(), rule.definition().to_string());
         match (args.n, args.f) {
-            (None, _) => [name, needs, definition, String::new(), String::new(), String::new(), String::new()],
+            (None, _) => {
+                let takes = parameters(&rules::parameters(rule.name()));
+                [name, needs, takes, definition, String::new(), String::new(), String::new()]
+            }
             (Some(_), None) => [name, needs, most, definition, String::new(), String::new(), String::new()],
             (Some(_), Some(_)) => {
                 let nnm = after_nnm(&known, args).map_or("-".into(), |kappa| format!("{kappa:.4}"));
@@ -179,13 +189,10 @@ fn source(coefficient: Resilience) -> Option<&'static str> {
 
 /// The rules for the help of `--rule`.
 pub(crate) fn help() -> String {
-    let rows: Vec<[String; 2]> =
-        rules::all().iter().map(|rule| [format!("  {}", rule.name()), rule.definition().to_string()]).collect();
-    print::table(&rows)
+    print::definitions(rules::all().iter().map(|rule| (rule.name(), rules::parameters(rule.name()), rule.definition())))
 }
 
 /// The pre-aggregations.
 pub(crate) fn stages_help() -> String {
-    let row = |stage: &dyn pre::PreAggregation| [format!("  {}", stage.name()), stage.definition().to_string()];
-    print::table(&pre::all().iter().map(|stage| row(&**stage)).collect::<Vec<_>>())
+    print::definitions(pre::all().iter().map(|stage| (stage.name(), pre::parameters(stage.name()), stage.definition())))
 }

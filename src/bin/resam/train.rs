@@ -1,8 +1,9 @@
 //! `resam train`: does a rule keep a model learning while some workers attack?
 
 use std::{
+    fmt::Write,
     io,
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     num::NonZeroUsize,
     path::PathBuf,
     sync::{
@@ -27,7 +28,7 @@ use resam::{
     },
 };
 
-use crate::{output::publish, picture::Figure, settings::Settings};
+use crate::{output::publish, picture::Figure, print, settings::Settings};
 
 const BASELINE: &str = "average";
 /// The attacks of a run that names none. The last one does not hide among the honest rows but shouts, and an average listens.
@@ -56,7 +57,7 @@ pub struct TrainArgs {
     dataset: String,
 
     /// f, the number of Byzantine workers among them [default: by data set]
-    #[arg(short = 'f', long)]
+    #[arg(short = 'f', long, alias = "f")]
     byzantine: Option<usize>,
 
     /// β, the momentum of the workers; runs without momentum are shown beside it
@@ -93,7 +94,8 @@ pub struct TrainArgs {
 }
 
 const EXAMPLES: &str = "\
-Attacks (m, s: mean and standard deviation of the honest rows; a search tries 16 factors a step for the one that harms most):
+Attacks (m, s: mean and standard deviation of the honest rows; a search tries \
+16 factors a step for the one that harms most):
   none                                      all workers are honest
   alie[:z=1.5], alie:z=max, alie:z=search   m - z*s; max: the z of the original paper
   foe[:nu=1.1], foe:nu=search, ipm:tau=0.1  (1 - nu)*m = -tau*m
@@ -163,7 +165,8 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
     let columns: Vec<(&str, f32)> = rules.iter().flat_map(|rule| args.betas().map(move |beta| (*rule, beta))).collect();
     let jobs: Vec<Job> = attacks.iter().flat_map(|attack| columns.iter().map(|&(rule, beta)| Job { attack, rule, beta })).collect();
 
-    let figure = Figure::new(&args.figure)?;
+    let figure = Figure::new(&args.figure, None)?;
+    let names = figure.names();
 
     let data = &source.load(args.settings.data.as_deref())?;
     let model = &*model::by_name(model, data.train.inputs, data.train.classes)?;
@@ -181,22 +184,23 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
     let heading = format!("Learning {} with {n} workers, {f} of them Byzantine (n = {n}, f = {f}, β = {beta})", source.title);
     publish(figure.stage(&svg(&heading, &panels.collect::<Vec<_>>(), 3)?)?)?;
     if !args.quiet {
-        let mut out = io::stdout().lock();
+        let mut out = String::new();
         writeln!(out, "{heading}, test accuracy after {} steps:\n", config.steps)?;
         let labels: Vec<String> = columns.iter().map(|&(rule, beta)| label(rule, beta)).collect();
-        out.write_all(table(&attacks, &labels, &runs, accuracy).as_bytes())?;
+        out += &table(&attacks, &labels, &runs, accuracy);
         if args.diagnose {
             writeln!(out, "\nLargest ‖R − m̄‖ / max ‖mᵢ − mⱼ‖ of the steps measured:\n")?;
-            out.write_all(table(&attacks, &labels, &runs, largest).as_bytes())?;
+            out += &table(&attacks, &labels, &runs, largest);
             for rule in rules {
                 let lambda = server(&task.engine, rule, config)?.lambda(model.parameters());
-                writeln!(out, "λ of {rule}: {}", lambda.map_or("none known".into(), |lambda| format!("{lambda:.3}")))?;
+                writeln!(out, "λ of {rule}: {}", lambda.map_or("none, or none known".into(), |lambda| format!("{lambda:.3}")))?;
             }
         }
         for (rule, run) in columns.iter().map(|(rule, _)| rule).cycle().zip(&runs) {
             run.refused.iter().try_for_each(|reason| writeln!(out, "\nrefused by {rule}: {reason}"))?;
         }
-        writeln!(out, "\n{:.1} s; curves in {}", start.elapsed().as_secs_f64(), args.figure.display())?;
+        writeln!(out, "\n{:.1} s; curves in {names}", start.elapsed().as_secs_f64())?;
+        print::out(&out)?;
     }
     Ok(())
 }

@@ -165,16 +165,30 @@ impl DeviceVector {
         Self { offset: bytes, ..self }
     }
 
-    /// A target for d values that are made of these rows, if they stand in a buffer.
-    pub(super) fn write_on(&self, device: &Arc<Device>, d: usize, rows: Option<&DeviceRows>) -> Result<Target> {
+    /// The byte behind d values.
+    fn end(&self, d: usize) -> Result<u64> {
         let Self { buffer, offset } = self;
         let end = (d as u64).checked_mul(4).and_then(|bytes| offset.checked_add(bytes));
-        let end = end.filter(|end| *end <= buffer.size() && offset.is_multiple_of(4)).ok_or_else(|| {
+        end.filter(|end| *end <= buffer.size() && offset.is_multiple_of(4)).ok_or_else(|| {
             Error::Buffer(format!(
                 "a result of d = {d} values from byte {offset} does not fit {} bytes, in words of 4",
                 buffer.size()
             ))
-        })?;
+        })
+    }
+
+    /// Where d values are copied from.
+    pub(super) fn read_on(&self, device: &Device, d: usize) -> Result<(&wgpu::Buffer, u64)> {
+        self.end(d)?;
+        device.takes(&self.buffer)?;
+        need(&self.buffer, wgpu::BufferUsages::COPY_SRC, "values that are copied")?;
+        Ok((&self.buffer, self.offset))
+    }
+
+    /// A target for d values that are made of these rows, if they stand in a buffer.
+    pub(super) fn write_on(&self, device: &Arc<Device>, d: usize, rows: Option<&DeviceRows>) -> Result<Target> {
+        let Self { buffer, offset } = self;
+        let end = self.end(d)?;
         let same = rows.filter(|rows| rows.buffer == *buffer);
         if let Some(rows) = same {
             let read = rows.range()?;

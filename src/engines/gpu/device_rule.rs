@@ -7,7 +7,7 @@ use super::params::{MEDIAN, Params, RowEntry, groups};
 use super::pool::Buffer;
 use super::shader::{BLOCK, Coordinate, Kernel};
 use crate::dtype::Dtype;
-use crate::engines::passes::Term;
+use crate::engines::passes::{GIVEN, ORIGIN, Term};
 use crate::engines::pivot;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
@@ -26,11 +26,16 @@ const MOST_ROWS: usize = 128;
 const HIDDEN: usize = 2;
 const ROUNDS: usize = 3;
 const RESIDUAL: usize = 4;
+const START: usize = 6;
 const FLAGS: usize = 8;
 const TOO_MANY_BAD: u32 = 1;
+const START_NOT_FINITE: u32 = 3;
 
 /// As in `on_device/weiszfeld_solve.wgsl`.
 const TOLERANCE: f64 = 1e-5;
+
+/// Most rounds of centered clipping: Mesa's bound again.
+const MOST_ROUNDS: usize = 200;
 
 /// Bytes from one set of parameters to the next: where any device can bind.
 const APART: u64 = 256;
@@ -39,8 +44,9 @@ const APART: u64 = 256;
 /// on the device, so that it can stand between the kernels that make gradients and those that use the result. Made by
 /// [`Engine::device_rule`](crate::Engine::device_rule).
 ///
-/// - Rules: those on columns (median, trimmed mean, MeaMed, Phocas, sign majority), the average, Krum, Multi-Krum and the geometric median,
-///   and nearest-neighbour mixing before a rule on columns. Rules on distances take up to 128 rows.
+/// - Rules: those on columns (median, trimmed mean, MeaMed, Phocas, sign majority), the average, Krum, Multi-Krum, the geometric median and centered
+///   clipping, and nearest-neighbour mixing before a rule on columns. Rules on distances take up to 128 rows. Centered clipping that was given
+///   a previous aggregate can be given the next one [on the device](DeviceRule::encode_previous).
 /// - Hostile input: as in [`Engine::aggregate`](crate::Engine::aggregate). A row with NaN or infinite values counts against f; one that hides
 ///   from the look at a few columns costs one more read. When more than f rows are bad the result is NaN in every column, never an old one.
 /// - Accuracy: rules on columns and copied rows give the bits of `aggregate`. Inner products are added in f32 here, with a relative error of
@@ -88,6 +94,17 @@ struct Solved {
     last: Buffer,
     /// What they take: rows with weights, or weights of mixed rows.
     table: Buffer,
+    /// Where the solve begins, if that is not among the rows.
+    start: Option<Start>,
+}
+
+/// A point that rows are centred on.
+#[derive(Debug)]
+struct Start {
+    row: usize,
+    /// Of the given row; of zeros none are needed.
+    values: Buffer,
+    first: Buffer,
 }
 
 /// What became of the last encoded commands that were submitted.
@@ -174,6 +191,15 @@ impl DeviceRule {
                 DeviceSolve::LeastScores { neighbors, keep } => (neighbors, keep),
                 DeviceSolve::Nearest { keep } => (0, keep),
                 DeviceSolve::LeastDistances => (0, n - k),
+                DeviceSolve::Clipped { tau, rounds } => {
+                    if rounds > MOST_ROUNDS {
+                        return refused(&format!("{rounds} rounds, more than {MOST_ROUNDS}"));
+                    }
+                    let tau = (tau as f32).clamp(f32::MIN_POSITIVE, f32::MAX);
+                    variants.push([rounds as u32, tau.to_bits(), 0, 0]);
+                    results.push(Kernel::Mix);
+                    continue;
+                }
             };
             let Term { weight, weight_low, .. } = Term::new(0, 1.0 / keep as f64);
             variants.push([neighbors as u32, keep as u32, weight.to_bits(), weight_low.to_bits()]);
@@ -187,6 +213,14 @@ impl DeviceRule {
         if results.iter().all(|kernel| *kernel == results[0]) {
             results.truncate(1);
         }
+        let start = matches!(solve, DeviceSolve::Clipped { .. }).then(|| {
+            let given = solver.wants().given;
+            Start {
+                row: if given.is_some() { GIVEN } else { ORIGIN },
+                values: device.filled(Use::Storage, given.as_deref().filter(|v| !v.is_empty()).unwrap_or(&[0.0])).own(),
+                first: device.filled(Use::Storage, &RowEntry::plain(&[0])).own(),
+            }
+        });
         let columns: Vec<u32> = pivot::columns(d, SAMPLE, 0x5eed).into_iter().map(|k| k as u32).collect();
         let pairs = n * (n + 1) / 2;
         let table = if matches!(solve, DeviceSolve::Nearest { .. }) { 2 * n * n } else { 4 * n };
@@ -202,6 +236,7 @@ impl DeviceRule {
             last: device.buffer(Use::Parameters, APART * results.len() as u64).own(),
             table: device.storage(table),
             results,
+            start,
         })))
     }
 
@@ -232,8 +267,9 @@ impl DeviceRule {
                 let y = target.part(0, self.d).own();
                 let mut whole =
                     Params { blocks: chunk.blocks() as u32, voters: self.most_bad as u32, ..Params::new(&chunk, self.n) };
-                if let How::Once { centre, .. } = self.how {
-                    whole.centre = centre;
+                match &self.how {
+                    How::Once { centre, .. } => whole.centre = *centre,
+                    How::Solved(solved) => whole.centre = solved.start.as_ref().map_or(MEDIAN, |start| start.row as u32),
                 }
                 let whole = device.filled(Use::Uniform, &[whole]).own();
                 match &self.how {
@@ -252,6 +288,26 @@ impl DeviceRule {
         device.check()
     }
 
+    /// Adds a copy of d values to the encoder: what a rule that was made with a previous aggregate
+    /// ([`CenteredClipping`](crate::rules::CenteredClipping)) begins at from then on, in place of it. The result of the last
+    /// aggregate, for example, from where it was written. Values that are not finite make the next result NaN, and its report an error.
+    ///
+    /// # Errors
+    /// [`Error::Given`] for a rule without a previous aggregate; [`Error::Buffer`] when the buffer has no room for d values or not the
+    /// usage `COPY_SRC`.
+    pub fn encode_previous(&self, encoder: &mut wgpu::CommandEncoder, previous: &DeviceVector) -> Result<()> {
+        let start = match &self.how {
+            How::Solved(solved) => solved.start.as_ref().filter(|start| start.row == GIVEN),
+            How::Once { .. } => None,
+        };
+        let Some(start) = start else {
+            return Err(Error::Given { rule: self.rule.clone(), what: "a previous aggregate it was not made with".into() });
+        };
+        let (buffer, offset) = previous.read_on(&self.device, self.d)?;
+        self.device.trying(|| encoder.copy_buffer_to_buffer(buffer, offset, &start.values.buffer, 0, 4 * self.d as u64))?;
+        self.device.check()
+    }
+
     fn bind(&self, kernel: Kernel, bindings: &[(u32, &Buffer)]) -> Bound {
         self.device.bind(kernel, self.dtype, bindings)
     }
@@ -264,9 +320,21 @@ impl DeviceRule {
 
     fn solved(&self, encoder: &mut wgpu::CommandEncoder, with: &Solved, slab: &Buffer, whole: &Buffer, y: &Buffer, chunk: &Chunk) {
         let Solved { columns, variants, made, chosen, distances, sums, products, last, table, .. } = with;
-        let look = [(0, slab), (2, whole), (3, made), (4, chosen), (5, columns), (6, slab), (8, &self.status), (11, distances)];
+        let mut given = slab;
+        if let Some(start) = &with.start {
+            given = &start.values;
+        }
+        let look = [(0, slab), (2, whole), (3, made), (4, chosen), (5, columns), (6, given), (8, &self.status), (11, distances)];
         self.bind(Kernel::Look, &look).encode(encoder, [1, 1, 1], None);
-        let read = [(0, slab), (1, chosen), (2, made), (3, sums), (4, &self.notes), (6, slab)];
+        if let Some(Start { row: GIVEN, values, first }) = &with.start {
+            let row = Chunk { base: 0, stride: chunk.columns, ..*chunk };
+            let params = Params { first: START as u32, ..Params::new(&row, 1) };
+            let params = self.device.filled(Use::Uniform, &[params]).own();
+            let bindings = [(0, values), (1, first), (2, &params), (3, &self.status)];
+            let count = chunk.columns.div_ceil(Kernel::Finite.columns(self.device.room));
+            self.device.bind(Kernel::Finite, Dtype::F32, &bindings).encode(encoder, groups(count), None);
+        }
+        let read = [(0, slab), (1, chosen), (2, made), (3, sums), (4, &self.notes), (6, given)];
         let read = self.bind(Kernel::Gram { rows: self.n, frames: 1 }, &read);
         let merge = self.bind(Kernel::Merge, &[(2, made), (3, sums), (5, products)]);
         let judge = [(3, made), (4, chosen), (5, products), (7, &self.notes), (8, &self.status), (9, whole), (11, distances)];
@@ -285,20 +353,22 @@ impl DeviceRule {
             DeviceSolve::LeastScores { .. } => self.bind(Kernel::LeastScores, &with_variants),
             DeviceSolve::Nearest { .. } => self.bind(Kernel::Nearest, &with_variants),
             DeviceSolve::LeastDistances => self.bind(Kernel::WeiszfeldSolve, &shared),
+            DeviceSolve::Clipped { .. } => self.bind(Kernel::ClipSolve, &with_variants),
         };
         decide.encode(encoder, [1, 1, 1], None);
         for (k, &kernel) in with.results.iter().enumerate() {
             let params = self.device.foreign(&last.buffer, APART * k as u64, APART);
             let mixed = matches!(with.solve, DeviceSolve::Nearest { .. });
             let rows = if mixed { chosen } else { table };
-            let mut bindings = vec![(0, slab), (1, rows), (2, &params), (3, y), (4, &self.notes), (6, slab)];
+            let mut bindings = vec![(0, slab), (1, rows), (2, &params), (3, y), (4, &self.notes), (6, given)];
             bindings.extend(mixed.then_some((5, table)));
             self.over(encoder, kernel, &bindings, chunk);
         }
     }
 
     /// The buffer that holds the status, for kernels of the caller's: its first number is 0 where there is a result, else what went wrong
-    /// (1: more than f rows are bad; 2: rows of sizes that no f32 can compare); number 8 + i is 1 where row i is bad.
+    /// (1: more than f rows are bad; 2: rows of sizes that no f32 can compare; 3: a previous aggregate that is not finite); number 8 + i is 1
+    /// where row i is bad.
     pub fn status(&self) -> &wgpu::Buffer {
         &self.status.buffer
     }
@@ -323,6 +393,7 @@ impl DeviceRule {
                 converged: residual <= TOLERANCE,
             }),
             TOO_MANY_BAD => Err(Error::NonFinite { rule: self.rule.clone(), rows: non_finite, f: self.f }),
+            START_NOT_FINITE => Err(Error::parameter(&self.rule, "previous aggregate", "NaN or infinite somewhere", "finite")),
             _ => Err(Error::Device {
                 device: self.device.info.name.clone(),
                 reason: "rows of sizes that f32 cannot compare without the host".into(),

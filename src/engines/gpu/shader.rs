@@ -42,6 +42,8 @@ const VERDICT: &str = include_str!("../../../shaders/on_device/verdict.wgsl");
 const DECIDE: &str = include_str!("../../../shaders/on_device/decide.wgsl");
 const LEAST_SCORES: &str = include_str!("../../../shaders/on_device/least_scores.wgsl");
 const NEAREST: &str = include_str!("../../../shaders/on_device/nearest.wgsl");
+const COMBINED: &str = include_str!("../../../shaders/on_device/combined.wgsl");
+const CLIP_SOLVE: &str = include_str!("../../../shaders/on_device/clip_solve.wgsl");
 const WEISZFELD_SOLVE: &str = include_str!("../../../shaders/on_device/weiszfeld_solve.wgsl");
 
 /// Most rows whose keys stay in registers, ordered by straight-line text; beyond it a group sorts a few columns in its memory.
@@ -138,6 +140,7 @@ pub(crate) enum Kernel {
     LeastScores,
     Nearest,
     WeiszfeldSolve,
+    ClipSolve,
 }
 
 /// What a coordinate kernel orders.
@@ -177,6 +180,7 @@ impl Kernel {
             Kernel::LeastScores => "least_scores",
             Kernel::Nearest => "nearest",
             Kernel::WeiszfeldSolve => "weiszfeld_solve",
+            Kernel::ClipSolve => "clip_solve",
         }
     }
 
@@ -207,7 +211,8 @@ impl Kernel {
             Kernel::Verdict => with(&[STATUS, VERDICT]),
             Kernel::LeastScores => with(&[STATUS, SCORES, PAIRS, DECIDE, LEAST_SCORES]),
             Kernel::Nearest => with(&[STATUS, SCORES, PAIRS, DECIDE, NEAREST]),
-            Kernel::WeiszfeldSolve => with(&[STATUS, SCORES, PAIRS, DECIDE, GATHERED, WEISZFELD_SOLVE]),
+            Kernel::WeiszfeldSolve => with(&[STATUS, SCORES, PAIRS, DECIDE, GATHERED, COMBINED, WEISZFELD_SOLVE]),
+            Kernel::ClipSolve => with(&[STATUS, SCORES, PAIRS, DECIDE, GATHERED, COMBINED, CLIP_SOLVE]),
         }
     }
 
@@ -468,7 +473,7 @@ mod tests {
             Kernel::Spoil,
         ];
         all.extend([Kernel::Look, Kernel::Merge, Kernel::Judge, Kernel::Verdict]);
-        all.extend([Kernel::LeastScores, Kernel::Nearest, Kernel::WeiszfeldSolve]);
+        all.extend([Kernel::LeastScores, Kernel::Nearest, Kernel::WeiszfeldSolve, Kernel::ClipSolve]);
         let coordinate = |stat, values| {
             let kernel = move |mixed, diagnose| Coordinate { stat, values, mixed, diagnose, stepped: false };
             let plain = kernel(false, false);
@@ -560,6 +565,7 @@ mod tests {
             offset_of!(Params, voters),
             offset_of!(Params, anchor),
             offset_of!(Params, base),
+            offset_of!(Params, momentum_stride),
         ];
         assert_eq!(layout(&module, "Params"), (params.map(|o| o as u32).to_vec(), size_of::<Params>() as u32));
     }

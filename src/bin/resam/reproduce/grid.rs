@@ -26,7 +26,16 @@ pub struct Grid {
 
 /// What the lists left, which must all be settings: serde's `flatten` by itself would let unknown keys pass.
 fn rest<'de, D: Deserializer<'de>>(keys: D) -> Result<Settings, D::Error> {
-    toml::Table::deserialize(keys)?.try_into().map_err(D::Error::custom)
+    let table = toml::Table::deserialize(keys)?;
+    // One by one, for the error of a whole table does not say which.
+    for (key, value) in &table {
+        let wrong = |e: toml::de::Error| {
+            let lists = "expected one of `datasets`, `f`, `rules`, `attacks`, `betas`, `seeds`, ";
+            D::Error::custom(format!("{key}: {}", e.message().replacen("expected one of ", lists, 1)))
+        };
+        toml::Table::from_iter([(key.clone(), value.clone())]).try_into::<Settings>().map_err(wrong)?;
+    }
+    table.try_into().map_err(D::Error::custom)
 }
 
 /// All that decides what comes of a run.
@@ -101,7 +110,13 @@ impl Key {
 impl Grid {
     /// From the text of a TOML file.
     pub fn parse(text: &str) -> Result<Self, BoxError> {
-        let grid: Self = toml::from_str(text).map_err(|error| error.to_string().trim().replace('\n', " "))?;
+        let grid: Self = toml::from_str(text).map_err(|error| {
+            // Of keys that are not known toml says no place.
+            let at = error.span().map_or(0, |span| span.start);
+            let line = text.get(..at).map_or(0, |before| before.matches('\n').count()) + 1;
+            let place = if at > 0 { format!("line {line}: ") } else { String::new() };
+            format!("{place}{}", error.message().trim().replace('\n', " "))
+        })?;
         let empty = [
             ("datasets", grid.datasets.is_empty()),
             ("f", grid.f.is_empty()),

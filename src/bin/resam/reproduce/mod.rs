@@ -4,6 +4,7 @@ mod grid;
 mod report;
 mod results;
 
+use crate::print;
 use crate::train::{Job, Task, bar, in_parallel, largest_lambda};
 use clap::Args;
 use grid::{Grid, Key};
@@ -18,13 +19,13 @@ use std::time::Instant;
 
 /// Run a grid of training experiments, and draw what came of it
 ///
-/// Every combination of data sets, f, rules, attacks, momentum coefficients β and seeds is one run of `resam train`. Runs go side by side,
-/// one a core. Each that ends adds a line to DIR/results.jsonl; the same command, begun again after a kill, goes on where
-/// it was, and repeats nothing. In the end, and with --report-only at any time, DIR holds
+/// Every combination of data sets, f, rules, attacks, momentum coefficients β and seeds is one run of `resam train`. Runs go side by side, one a core. Each that ends adds a line to DIR/results.jsonl; the same command, begun again after a kill, goes on where it was, and repeats nothing. In the end, and with --report-only at any time, DIR holds
 ///
 ///   report.html   everything, in one file that opens from disk
-///   table.md      mean ± standard deviation over the seeds of the final accuracy, and of the best on the way
-///   *.svg, *.png  accuracy against step, a row of panels an attack; and the worst accuracy over all attacks
+///   table.md      mean ± standard deviation over the seeds of the final
+///                 accuracy, and of the best on the way
+///   *.svg, *.png  accuracy against step, a row of panels an attack; and the
+///                 worst accuracy over all attacks
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub struct ReproduceArgs {
@@ -73,7 +74,7 @@ A grid:
   attacks  = [\"none\", \"alie\", \"foe:nu=20\"]
   betas    = [0.0, 0.99]
   seeds    = [1, 2, 3]
-Also n, steps, batch, lr, hold, decay, l2, clip, measure, model, split and data, as the options of `resam train`; what is left out is as
+Also n, steps, batch, lr, hold, decay, l2, clip, measure, model, split and data, as the options of `resam train`; what is left out is as \
 suits the data set. Rules and attacks that cannot work with some f are left out there, and named.
 
 Examples:
@@ -114,19 +115,16 @@ pub fn run(args: ReproduceArgs) -> Result<(), BoxError> {
     // As the grid names them, not as they ended.
     outcomes.retain(|outcome| place(outcome).is_some());
     outcomes.sort_by_key(place);
+    // Two files put together, or two processes on a file system without locks: what was run twice counts once.
+    outcomes.dedup_by_key(|outcome| place(outcome));
     let folder = args.report.as_ref().unwrap_or(&args.out);
     make(folder)?;
     report::write(folder, &outcomes, keys.len(), &left_out)?;
     if !args.quiet {
-        left_out.iter().for_each(|reason| println!("{reason}"));
-        let missing = keys.len() - outcomes.len();
-        println!(
-            "{} of {} runs done{}; see {}",
-            outcomes.len(),
-            keys.len(),
-            if missing > 0 { ", the rest is open" } else { "" },
-            folder.join("report.html").display()
-        );
+        let reasons: String = left_out.iter().map(|reason| format!("{reason}\n")).collect();
+        let open = if outcomes.len() < keys.len() { ", the rest is open" } else { "" };
+        let (done, all, report) = (outcomes.len(), keys.len(), folder.join("report.html"));
+        print::out(&format!("{reasons}{done} of {all} runs done{open}; see {}\n", report.display()))?;
     }
     Ok(())
 }

@@ -79,7 +79,7 @@ pub fn write(folder: &Path, outcomes: &[Outcome], all: usize, left_out: &[String
     let html = html(&tables, &figures, &explained(&outcomes)?, (outcomes.len(), all), left_out);
     let mut files = vec![Target::new(&folder.join("table.md"), &[])?.stage([markdown.as_bytes()])?];
     for (name, svg) in &figures {
-        files.extend(Figure::new(&folder.join(name))?.stage(svg)?);
+        files.extend(Figure::new(&folder.join(name), None)?.stage(svg)?);
     }
     files.push(Target::new(&folder.join("report.html"), &[])?.stage([html.as_bytes()])?);
     Ok(publish(files)?)
@@ -129,7 +129,7 @@ fn parts(rule: &str) -> (&str, &str) {
 
 /// A specification as a part of a file's name.
 fn in_a_name(spec: &str) -> String {
-    spec.replace([':', '=', ',', '+'], "-")
+    spec.replace([':', '=', ',', '+', '.'], "-")
 }
 
 /// A row of panels an attack, in it one a β; `families` are the rules that have a colour each.

@@ -51,20 +51,20 @@ pub struct Results {
 
 /// What is in the file, whoever is writing it; a last line without an end is no part of it.
 pub fn read(path: &Path) -> Result<Vec<Outcome>, BoxError> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     parse(path, &text[..whole(&text)])
 }
 
-fn parse(path: &Path, lines: &str) -> Result<Vec<Outcome>, BoxError> {
-    let read = |(at, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|error| format!("{}, line {}: {error}", path.display(), at + 1).into())
+fn parse(path: &Path, lines: &[u8]) -> Result<Vec<Outcome>, BoxError> {
+    let read = |(at, line): (usize, &[u8])| {
+        serde_json::from_slice(line).map_err(|error| format!("{}, line {}: {error}", path.display(), at + 1).into())
     };
-    lines.lines().enumerate().map(read).collect()
+    lines.split_inclusive(|byte| *byte == b'\n').enumerate().map(read).collect()
 }
 
 /// Length of the lines that have an end.
-fn whole(text: &str) -> usize {
-    text.rfind('\n').map_or(0, |end| end + 1)
+fn whole(text: &[u8]) -> usize {
+    text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
 }
 
 impl Results {
@@ -77,8 +77,8 @@ impl Results {
             // Some file systems have no locks.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(failed)?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(failed)?;
         let whole = whole(&text);
         if whole < text.len() {
             file.set_len(whole as u64).map_err(failed)?;
