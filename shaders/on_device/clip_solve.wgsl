@@ -24,12 +24,14 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     let how = variant(m);
     let tau = bitcast<f32>(how.y);
     let share = 1.0 / f32(max(m, 1u));
+    // Of the scaled row. Huge rows have an ordinary one, where v in their units is less than any f32.
+    var weight = 0.0;
     v[lane] = 0.0;
     workgroupBarrier();
     for (var round = 0u; round < how.x; round++) {
         let r2 = distance2_to_combination(lane, m).x;
         var taken = select(0.0, share, works);
-        var step = select(0.0, share / relative(row), works);
+        var step = select(0.0, share / chosen[row].scale, works);
         // From far away, in a near row's units.
         if magnitude(bitcast<u32>(r2)) >= EXPONENT {
             atomicStore(&beyond, 1u);
@@ -37,13 +39,13 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         if works && r2 > 0x1p-126f {
             let clip = ratio(tau, chosen[row].scale, sqrt(r2));
             if clip < 1.0 {
-                // The step by itself: a huge row's weight may be less than any f32.
                 taken = share * clip;
-                step = share * ratio(tau, largest_scale, sqrt(r2));
+                step = share * ratio(tau, 1.0, sqrt(r2));
             }
         }
         let left = 1.0 - gathered(lane, taken, false);
-        v[lane] = v[lane] * left + step;
+        weight = weight * left + step;
+        v[lane] = weight * largest_scale;
         workgroupBarrier();
     }
     if magnitude(bitcast<u32>(v[lane])) >= EXPONENT {
@@ -59,5 +61,5 @@ fn main(@builtin(local_invocation_index) lane: u32) {
             status[CODE] = START_NOT_FINITE;
         }
     }
-    take_combination(lane, m, whole.centre);
+    take_combination(lane, m, weight, whole.centre);
 }

@@ -25,10 +25,10 @@ fn distance2_to_combination(lane: u32, m: u32) -> vec2<f32> {
     return vec2(g - 2.0 * q * gv + q * q * square, 1e-7f * (abs(g) + q * q * abs(square)));
 }
 
-// Lets the last read take the combination of all rows about this one.
-fn take_combination(lane: u32, m: u32, centre: u32) {
+// Lets the last read take the combination of all rows about this one, by weights of the scaled rows, w_i / s_i = v_i / S.
+fn take_combination(lane: u32, m: u32, weight: f32, centre: u32) {
     if lane < m {
-        table[lane] = Row(chosen[lane].index, chosen[lane].scale, v[lane] / largest_scale, 0.0);
+        table[lane] = Row(chosen[lane].index, chosen[lane].scale, weight, 0.0);
     }
     if lane == 0u {
         let_see(m, m, centre);

@@ -29,5 +29,5 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         status[ROUNDS] = rounds;
         status[RESIDUAL] = bitcast<u32>(change);
     }
-    take_combination(lane, m, chosen[most_central(lane, m)].index);
+    take_combination(lane, m, v[lane] / largest_scale, chosen[most_central(lane, m)].index);
 }

@@ -32,7 +32,7 @@ pub struct TensorEngine {
 /// Rows as an engine can read them.
 pub(super) enum Seen {
     /// On its device; held there by the second.
-    Device(DeviceRows, Placed),
+    Device(DeviceRows, Box<Placed>),
     Host(Data),
 }
 
@@ -147,12 +147,12 @@ impl TensorEngine {
             let dtype = dtype.unwrap_or(Dtype::F32);
             let placed = self.place(&rows)?;
             if let Some(seen) = placed.rows(dtype) {
-                return Ok(Seen::Device(seen, placed));
+                return Ok(Seen::Device(seen, placed.into()));
             }
             // Another shape and back makes burn put them in order.
             let placed = self.place(&rows.reshape([n * d]).reshape([n, d]))?;
             if let Some(seen) = placed.rows(dtype) {
-                return Ok(Seen::Device(seen, placed));
+                return Ok(Seen::Device(seen, placed.into()));
             }
             return Err(Error::Tensors("the rows of the tensor do not stand in one piece each".into()));
         }

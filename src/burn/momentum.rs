@@ -228,7 +228,7 @@ impl ModuleVisitor for Parts {
         let parameter = param.val();
         let (shape, dtype) = (parameter.dims(), parameter.dtype());
         let end = self.at + shape.iter().product::<usize>();
-        let part = self.values.clone().slice([self.at..end]).reshape(shape).cast(dtype);
+        let part = self.values.clone().narrow(0, self.at, end - self.at).reshape(shape).cast(dtype);
         self.gradients.register(param.id, part);
         self.at = end;
     }
