@@ -4,7 +4,7 @@
 //! written where they are; tensors of any other backend pass through their data. A [`ModuleMomentum`] is RESAM's step for a module: gradients
 //! of the workers in, one set of gradients for any optimizer of burn out.
 //!
-//! [`burn`](::burn) must be of the version that this crate was built with.
+//! `burn` must be of the version that this crate was built with.
 
 mod engine;
 mod momentum;
