@@ -3,8 +3,19 @@
 use crate::dtype::Dtype;
 #[cfg(feature = "gpu")]
 use crate::engines::gpu::DeviceRows;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rows::Rows;
+
+/// Room in host memory for n × d values, all of this one.
+///
+/// # Errors
+/// [`Error::Shape`] when there is none.
+pub(crate) fn room<T: Copy>(n: usize, d: usize, value: T) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(n.saturating_mul(d)).map_err(|_| Error::Shape { got: 0, n, d })?;
+    values.resize(n * d, value);
+    Ok(values)
+}
 
 /// n rows of d coordinates held by an engine: on the GPU for the GPU engine, in host memory for the others. An aggregate of
 /// it uploads nothing. Halves stay halves. Made by [`Engine::load`](crate::Engine::load).

@@ -8,7 +8,7 @@ use crate::engines::gpu::{DeviceRows, DeviceVector};
 use crate::engines::passes::Output;
 use crate::engines::reference;
 use crate::error::{Error, Result};
-use crate::matrix::{Matrix, Store};
+use crate::matrix::{Matrix, Store, room};
 use crate::report::{Aggregate, Report};
 use crate::rows::Rows;
 use crate::rules::{NonFinite, Rule};
@@ -98,10 +98,7 @@ impl DistributedMomentum {
     /// [`Error::NoWorkers`], [`Error::Parameter`] for β, [`Error::Device`] when the device has no room, [`Error::Shape`] when the host
     /// has none.
     pub async fn new(engine: &Engine, n: usize, d: usize, beta: f32) -> Result<Self> {
-        let mut momentums = Vec::new();
-        momentums.try_reserve_exact(n.saturating_mul(d)).map_err(|_| Error::Shape { got: 0, n, d })?;
-        momentums.resize(n * d, 0.0);
-        Self::resume(engine, &Snapshot { n, d, beta, steps: 0, momentums }).await
+        Self::resume(engine, &Snapshot { n, d, beta, steps: 0, momentums: room(n, d, 0.0)? }).await
     }
 
     /// Goes on from a snapshot, on this or another engine.

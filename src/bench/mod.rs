@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::geometry::Mixing;
 #[cfg(feature = "gpu")]
 use crate::matrix::Store;
-use crate::matrix::{Input, Matrix};
+use crate::matrix::{Input, Matrix, room};
 use crate::momentum::DistributedMomentum;
 use crate::plan::{Mix, Stat, Weiszfeld};
 use crate::rows::Rows;
@@ -42,10 +42,7 @@ const ENOUGH: f64 = 6.0;
 /// # Errors
 /// [`Error::Shape`] when there is no memory for them.
 pub fn data<T: Element>(n: usize, d: usize, seed: u64) -> Result<Vec<T>> {
-    let no_room = |_| Error::Shape { got: 0, n, d };
-    let mut values = Vec::new();
-    values.try_reserve_exact(n.saturating_mul(d)).map_err(no_room)?;
-    values.resize(n * d, T::rounded(0.0));
+    let mut values = room(n, d, T::rounded(0.0))?;
     values.par_chunks_mut(d.max(1)).enumerate().for_each(|(i, row)| {
         let mut random = fastrand::Rng::with_seed(seed.wrapping_add(i as u64));
         row.fill_with(|| T::rounded(random.f32() - 0.5));

@@ -54,6 +54,7 @@ use fastrand::Rng;
 use crate::Rows;
 use crate::attacks::{AskLine, AskRule, Attack, AttackError, Scene, mean, narrow};
 use crate::gram::MOST_ROWS;
+use crate::matrix::room;
 
 /// Most examples in a step, of all workers.
 const TOGETHER: usize = 1 << 20;
@@ -293,7 +294,12 @@ pub fn train_with(
     let mut workers: Vec<_> = (0..honest).map(|_| seeds.fork()).collect();
     let shares = config.partition.shares(&data.train, honest, &mut seeds.fork())?;
     let mut noise = seeds.fork();
-    let (mut gradients, mut momentums) = (room(honest, d)?, room(honest, d)?);
+    let no_room = |_| TrainError::Setting {
+        setting: "workers",
+        needs: "fewer, or the model smaller: there is no memory for their gradients",
+    };
+    let mut gradients = room(honest, d, 0.0f32).map_err(no_room)?;
+    let mut momentums = room(honest, d, 0.0f32).map_err(no_room)?;
     let mut points = vec![];
 
     for step in 0..config.steps {
@@ -360,18 +366,6 @@ pub fn train_with(
         }
     }
     Ok(History { points, parameters: theta })
-}
-
-/// Zeros for n rows of d values.
-fn room(n: usize, d: usize) -> Result<Vec<f32>, TrainError> {
-    let mut values = Vec::new();
-    let none = |_| TrainError::Setting {
-        setting: "workers",
-        needs: "fewer, or the model smaller: there is no memory for their gradients",
-    };
-    values.try_reserve_exact(n.saturating_mul(d)).map_err(none)?;
-    values.resize(n * d, 0.0);
-    Ok(values)
 }
 
 /// Whether the data fit the model.
