@@ -434,25 +434,16 @@ fn geometric_median(case: &Case, reference: &[f64], got: &Aggregate, direct: boo
     if pull > slack + 1e-9 { Err(format!("the rows pull with {pull:e}, more than {slack:e}")) } else { Ok(()) }
 }
 
-/// Columns of each (n, f): one column, tiles of 64 and blocks of 4096 and their edges, beyond the default sample.
-const SIZES: [((usize, usize), &[usize]); 10] = [
-    ((1, 0), &[1, 65]),
-    ((2, 0), &[2, 64, 1000]),
-    ((3, 1), &[1, 63, 65, 4097]),
-    ((5, 1), &[2, 64, 1000, 4096]),
-    ((5, 2), &[65, 4097]),
-    ((8, 3), &[1, 63, 1000]),
-    ((15, 3), &[2, 65, 1000]),
-    ((25, 5), &[64, 1000, 9000]),
-    ((33, 10), &[65, 1000]),
-    ((70, 20), &[130]),
-];
+/// (n, f) and columns.
+type Sizes<'a> = [((usize, usize), &'a [usize])];
 
-fn agree(name: &str, engine: &Engine) {
-    let engine = small_sample(engine.clone());
+/// Every engine's results, each held to the one reference; columns: one, tiles of 64 and blocks of 4096 and their edges, beyond the
+/// default sample.
+fn agree(sizes: &Sizes<'_>) {
+    let engines = engines().into_iter().map(|(name, engine)| (name, small_sample(engine))).collect::<Vec<_>>();
     let mut failures = Failures::default();
     let mut refused = 0;
-    for ((n, f), widths) in SIZES {
+    for &((n, f), widths) in sizes {
         for &d in widths {
             for (at, family) in families::NAMES.into_iter().enumerate() {
                 // Large sizes take every fourth family.
@@ -481,18 +472,20 @@ fn agree(name: &str, engine: &Engine) {
                     } else {
                         Engine::reference_f64(&*rule, &case.rows(), f).expect("a reference")
                     };
-                    let result = run(&engine, &*rule, &case).map_err(|e| e.to_string());
-                    let result = result.and_then(|got| {
-                        verify(&*rule, &case, &reference, &got)?;
-                        same_rows("non-finite", &got.report.non_finite, &[])?;
-                        reads(&*rule, &got, d)
-                    });
-                    failures.note(|| format!("{name}, {}, {}", rule.spec(), case.name()), result);
+                    for (name, engine) in &engines {
+                        let result = run(engine, &*rule, &case).map_err(|e| e.to_string());
+                        let result = result.and_then(|got| {
+                            verify(&*rule, &case, &reference, &got)?;
+                            same_rows("non-finite", &got.report.non_finite, &[])?;
+                            reads(&*rule, &got, d)
+                        });
+                        failures.note(|| format!("{name}, {}, {}", rule.spec(), case.name()), result);
+                    }
                 }
             }
         }
     }
-    println!("{name}: {refused} combinations that the rules refuse");
+    println!("{refused} combinations that the rules refuse");
     failures.settle();
 }
 
@@ -514,14 +507,21 @@ fn reads(rule: &dyn Rule, got: &Aggregate, d: usize) -> Result<(), String> {
 }
 
 #[test]
-fn cpu_agrees_with_the_reference() {
-    agree("cpu", &Engine::cpu());
+fn few_rows_agree_with_the_reference() {
+    agree(&[
+        ((1, 0), &[1, 65]),
+        ((2, 0), &[2, 64, 1000]),
+        ((3, 1), &[1, 63, 65, 4097]),
+        ((5, 1), &[2, 64, 1000, 4096]),
+        ((5, 2), &[65, 4097]),
+        ((8, 3), &[1, 63, 1000]),
+        ((15, 3), &[2, 65, 1000]),
+    ]);
 }
 
-#[cfg(feature = "gpu")]
 #[test]
-fn gpu_agrees_with_the_reference() {
-    agree("gpu", &crate::device::gpu());
+fn more_rows_agree_with_the_reference() {
+    agree(&[((25, 5), &[64, 1000, 9000]), ((33, 10), &[65, 1000]), ((70, 20), &[130])]);
 }
 
 /// Columns of so many values that a GPU's invocations share them, in every shape of what is kept.

@@ -156,11 +156,11 @@ impl Pass<'_> {
                 let lines = ahead.share(LANES, how.times());
                 for at in (0..centre.len()).step_by(LANES) {
                     let tile = at..at + LANES;
-                    let rows = rows.iter().map(|row| &row[tile.clone()]);
                     let sums = how.tile(
                         simd,
                         rows,
-                        &centre[tile.clone()],
+                        centre,
+                        at,
                         mixing,
                         #[inline(always)]
                         || ahead.fetch(lines),

@@ -62,7 +62,8 @@ impl Pass<'_> {
         room: &mut mixed::Room,
         squares: &mut [[f32; LANES]],
     ) {
-        self.mixed.tile(simd, rows.iter().map(|row| &row[..]), centre, room, || ());
+        let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
+        self.mixed.tile(simd, &rows, centre, 0, room, || ());
         let sums = &room.sums;
         let values: Vec<[f32; LANES]> = sums.iter().map(|sum| std::array::from_fn(|t| held(centre[t], sum[t]))).collect();
         let values: Vec<&[f32]> = values.iter().map(|values| &values[..]).collect();

@@ -13,6 +13,7 @@ pub(crate) mod mix;
 mod mixed;
 pub(crate) mod momentum;
 mod plain;
+mod plain_sums;
 
 use crate::dtype::Values;
 use crate::engines::exact_sum::ExactSum;
