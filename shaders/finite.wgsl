@@ -1,11 +1,11 @@
-// Finds the rows that hold a NaN or an infinity. One invocation for sixteen values, neighbours read neighbouring ones; group.z is the
+// Finds the rows that hold a NaN or an infinity. One invocation for VALUES values, neighbours read neighbouring ones; group.z is the
 // position in rows.
 //
 // notes    raised to 1 for each such row, from params.first on
 
 @group(0) @binding(3) var<storage, read_write> notes: array<atomic<u32>>;
 
-const VALUES = 16u;
+override VALUES: u32 = 1u;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -181,6 +181,11 @@ impl Engine {
         }
     }
 
+    /// What another engine than a GPU's says of buffers.
+    pub(crate) fn no_buffers(&self) -> Error {
+        Error::Device { device: self.name(), reason: "it has no buffers on a device".into() }
+    }
+
     /// Copies rows to where this engine reads them fastest. One read, one upload.
     ///
     /// # Errors

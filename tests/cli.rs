@@ -3,7 +3,7 @@
 #![allow(missing_docs)]
 
 use resam::{Engine, Rows, Spec, rules};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -718,6 +718,16 @@ fn bench_compares_with_plain_reads() {
     }
     let streamed = folder.succeeds(&format!("bench --what streaming --device {gpu} -n 3 -d 99000 -r median --repetitions 1"));
     assert!(streamed.contains("streamed median") && streamed.contains("upload"), "{streamed}");
+    let bare = folder.succeeds(&format!("bench --what device --device {gpu} -n 5 -d 999 --dtype bf16 --repetitions 1 --json"));
+    let bare: Value = serde_json::from_str(&bare).unwrap();
+    let measured = |what: &str, reads: usize, copies: usize| {
+        let found = bare["measurements"].as_array().unwrap().iter().find(|m| m["what"] == what).unwrap();
+        assert_eq!(found["limit"], json!({ "reads": reads, "copies": copies, "uploads": 0 }), "{what}");
+    };
+    measured("trimmed_mean to a buffer", 1, 0);
+    measured("nnm+trimmed_mean in an encoder", 2, 0);
+    measured("momentum, trimmed_mean to a buffer", 2, 1);
+    measured("momentum, geometric_median to a buffer", 3, 1);
 }
 
 #[test]
@@ -747,6 +757,7 @@ fn bench_measures_a_file_and_prints_tables() {
         ("--device nothing-like-it", "no device matches"),
         ("--device reference -d 10 --what rules", "reference"),
         ("--device cpu --what streaming", "GPU"),
+        ("--device cpu --what device", "GPU"),
         ("--input in.npy -n 5", "cannot be used with"),
         ("--input nowhere.npy", "nowhere.npy"),
         ("--json --markdown", "cannot be used with"),

@@ -17,7 +17,7 @@ use crate::engines::cpu::CpuRows;
 #[cfg(feature = "gpu")]
 use crate::engines::execute::Options;
 #[cfg(feature = "gpu")]
-use crate::engines::gpu::Sink;
+use crate::engines::gpu::{Caller, Sink};
 use crate::engines::passes::{Centre, Columns, First, Frame, Mixed, Passes, Plain, Term};
 use crate::error::{Error, Result};
 use crate::geometry::Mixing;
@@ -87,6 +87,14 @@ pub enum Work {
     /// A step of [`DistributedMomentum`] and the aggregate of the momentums in one call. On a CPU [`Work::Momentum`] and [`Work::Rule`]; on a
     /// device a rule that looks at one coordinate at a time steps the momentums as it reads them.
     Step(Arc<dyn Rule>),
+    /// [`Engine::aggregate_to`]: from a buffer on the device into another there.
+    OnDevice(Arc<dyn Rule>),
+    /// [`DeviceRule::encode`](crate::DeviceRule::encode) from a buffer on the device into another there, submitted alone, and its report, which waits for it.
+    Encoded(Arc<dyn Rule>),
+    /// [`DistributedMomentum::step_and_aggregate_to`]: gradients from a buffer on the device, the aggregate into another there. Gradients are read
+    /// twice, first to find values that are not finite, momentums read and written; the rule's first read of the momentums is that of
+    /// the step.
+    StepOnDevice(Arc<dyn Rule>),
 }
 
 /// Matrices of [`Work::Batch`].
@@ -109,6 +117,9 @@ impl Work {
             Work::Streamed(rule) => format!("streamed {}", rule.spec()),
             Work::Batch(rule) => format!("{BATCH} x {}", rule.spec()),
             Work::Step(rule) => format!("momentum, {}", rule.spec()),
+            Work::OnDevice(rule) => format!("{} to a buffer", rule.spec()),
+            Work::Encoded(rule) => format!("{} in an encoder", rule.spec()),
+            Work::StepOnDevice(rule) => format!("momentum, {} to a buffer", rule.spec()),
         }
     }
 
@@ -134,6 +145,7 @@ impl Work {
             Work::Coordinate(rule) | Work::Rule(rule) | Work::Streamed(rule) | Work::Batch(rule) | Work::Step(rule) => {
                 vec![rule.clone()]
             }
+            Work::OnDevice(rule) | Work::Encoded(rule) | Work::StepOnDevice(rule) => vec![rule.clone()],
         }
     }
 }
@@ -256,6 +268,9 @@ pub struct Bench<'a> {
     /// The matrix where the engine reads it fastest, once that was needed; on a CPU it stays where it is.
     held: Option<Matrix>,
     momentum: Option<DistributedMomentum>,
+    /// The matrix and a result in buffers, once that was needed.
+    #[cfg(feature = "gpu")]
+    caller: Option<Caller>,
     out: Vec<f32>,
     room: Vec<u16>,
 }
@@ -281,7 +296,18 @@ impl<'a> Bench<'a> {
             }
         };
         let engine = engine.clone();
-        Ok(Self { engine, timed, rows, f, held: None, momentum: None, out: vec![0.0; rows.d()], room: Vec::new() })
+        Ok(Self {
+            engine,
+            timed,
+            rows,
+            f,
+            held: None,
+            momentum: None,
+            #[cfg(feature = "gpu")]
+            caller: None,
+            out: vec![0.0; rows.d()],
+            room: Vec::new(),
+        })
     }
 
     /// The Byzantine bound of what is measured from now on.
@@ -367,7 +393,12 @@ impl<'a> Bench<'a> {
     fn run_on(&mut self, engine: &Engine, work: &Work) -> Result<(Limit, Option<f64>)> {
         let one = Limit { reads: 1, ..Limit::default() };
         let (n, f, on_cpu) = (self.rows.n(), self.f, matches!(engine.kind, Kind::Cpu(_)));
-        if self.held.is_none() && !on_cpu && !matches!(work, Work::Upload | Work::Momentum | Work::Streamed(_) | Work::Step(_)) {
+        let elsewhere = match work {
+            Work::Upload | Work::Momentum | Work::Streamed(_) | Work::Step(_) => true,
+            Work::OnDevice(_) | Work::Encoded(_) | Work::StepOnDevice(_) => true,
+            _ => on_cpu,
+        };
+        if self.held.is_none() && !elsewhere {
             self.held = Some(engine.load_blocking(self.rows)?);
         }
         match work {
@@ -391,11 +422,7 @@ impl<'a> Bench<'a> {
                 Ok((limit.times(BATCH), None))
             }
             Work::Momentum | Work::Step(_) => {
-                let momentum = match &mut self.momentum {
-                    Some(momentum) => momentum,
-                    none => none.insert(DistributedMomentum::new_blocking(engine, n, self.rows.d(), 0.9)?),
-                };
-                momentum.engine = engine.clone();
+                let momentum = momentums(&mut self.momentum, engine, n, self.rows.d())?;
                 let mut limit = match on_cpu {
                     true => Limit { reads: 3, ..Limit::default() },
                     false => Limit { uploads: 1, ..Limit::default() },
@@ -408,6 +435,9 @@ impl<'a> Bench<'a> {
                 momentum.step_blocking(self.rows)?;
                 Ok((limit, None))
             }
+            Work::OnDevice(rule) | Work::Encoded(rule) | Work::StepOnDevice(rule) => {
+                pollster::block_on(self.on_device(engine, work, &**rule))
+            }
             Work::Copy => {
                 if on_cpu {
                     self.room.resize(self.bytes() / size_of::<u16>(), 0);
@@ -417,6 +447,39 @@ impl<'a> Bench<'a> {
             Work::Upload => Ok((Limit { uploads: 1, ..Limit::default() }, pollster::block_on(self.pass(engine, work))?)),
             _ => Ok((one, pollster::block_on(self.pass(engine, work))?)),
         }
+    }
+
+    /// Work between buffers on the device.
+    #[cfg(feature = "gpu")]
+    async fn on_device(&mut self, engine: &Engine, work: &Work, rule: &dyn Rule) -> Result<(Limit, Option<f64>)> {
+        let Kind::Gpu(gpu) = &engine.kind else { return Err(engine.no_buffers()) };
+        let caller = match &mut self.caller {
+            Some(caller) => caller,
+            none => none.insert(gpu.caller(self.rows).await?),
+        };
+        let f = self.f;
+        match work {
+            Work::Encoded(_) => {
+                let reads = caller.encode(engine, rule, f).await?;
+                Ok((Limit { reads, ..Limit::default() }, None))
+            }
+            Work::StepOnDevice(_) => {
+                let momentum = momentums(&mut self.momentum, engine, caller.rows().n(), caller.rows().d())?;
+                let report = momentum.step_and_aggregate_to(rule, caller.rows(), f, caller.out()).await?;
+                caller.wait().await?;
+                Ok((Limit { reads: 1 + report.passes.max(1), copies: 1, uploads: 0 }, report.device_seconds))
+            }
+            _ => {
+                let report = engine.aggregate_to(rule, caller.rows(), f, caller.out()).await?;
+                caller.wait().await?;
+                Ok((Limit { reads: report.passes.max(1), ..Limit::default() }, report.device_seconds))
+            }
+        }
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    async fn on_device(&mut self, engine: &Engine, _: &Work, _: &dyn Rule) -> Result<(Limit, Option<f64>)> {
+        Err(engine.no_buffers())
     }
 
     /// One pass of an engine over the matrix.
@@ -435,6 +498,21 @@ impl<'a> Bench<'a> {
             (Kind::Reference | Kind::Several(_), _) => Ok(None),
         }
     }
+}
+
+/// The momentums, at first zero, stepped by this engine from now on.
+fn momentums<'a>(
+    held: &'a mut Option<DistributedMomentum>,
+    engine: &Engine,
+    n: usize,
+    d: usize,
+) -> Result<&'a mut DistributedMomentum> {
+    let momentum = match held {
+        Some(momentum) => momentum,
+        none => none.insert(DistributedMomentum::new_blocking(engine, n, d, 0.9)?),
+    };
+    momentum.engine = engine.clone();
+    Ok(momentum)
 }
 
 /// One pass over the rows. Its time by the device's clock.
@@ -470,6 +548,7 @@ async fn pass<P: Passes>(passes: &mut P, work: &Work, f: usize, out: &mut P::Out
             drop(passes.coordinate(&what, out).await?);
         }
         Work::Momentum | Work::Rule(_) | Work::Streamed(_) | Work::Batch(_) | Work::Step(_) => {}
+        Work::OnDevice(_) | Work::Encoded(_) | Work::StepOnDevice(_) => {}
     }
     Ok(passes.device_seconds().await)
 }

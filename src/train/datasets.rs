@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Config, Rate, Split, TrainError, cifar, digits, idx};
+use super::model::{self, Model};
+use super::{Config, Rate, Split, TrainError, check_sizes, cifar, digits, idx};
 
 /// One line of the list of data sets.
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +12,9 @@ pub struct Source {
     pub name: &'static str,
     /// A short title for tables and figures.
     pub title: &'static str,
-    /// The model that suits it, as [`model::by_name`](super::model::by_name) takes it.
+    /// Features of an example, and classes.
+    pub sizes: (usize, usize),
+    /// The model that suits it, as [`Source::model`] takes it.
     pub model: &'static str,
     load: fn(Option<&Path>) -> Result<Split, TrainError>,
     config: fn() -> Config,
@@ -27,6 +30,16 @@ impl Source {
         (self.load)(folder)
     }
 
+    /// The model that `spec` names ([`model::by_name`]) for its examples.
+    ///
+    /// # Errors
+    /// As [`model::by_name`]; [`TrainError::Data`] for a model of other sizes.
+    pub fn model(&self, spec: &str) -> Result<Box<dyn Model>, TrainError> {
+        let model = model::by_name(spec, self.sizes.0, self.sizes.1)?;
+        check_sizes(&*model, self.sizes)?;
+        Ok(model)
+    }
+
     /// The settings of an experiment with it.
     pub fn config(&self) -> Config {
         (self.config)()
@@ -39,6 +52,7 @@ pub fn list() -> &'static [Source] {
         Source {
             name: "digits",
             title: "digits",
+            sizes: (64, 10),
             model: "mlp:hidden=32",
             load: |folder| match folder {
                 Some(_) => Err(TrainError::Data("the digits are built in and take no folder".into())),
@@ -46,15 +60,23 @@ pub fn list() -> &'static [Source] {
             },
             config: Config::default,
         },
-        Source { name: "mnist", title: "MNIST", model: "mlp", load: |folder| idx::MNIST.load(folder), config: mnist },
+        Source {
+            name: "mnist",
+            title: "MNIST",
+            sizes: (784, 10),
+            model: "mlp",
+            load: |folder| idx::MNIST.load(folder),
+            config: mnist,
+        },
         Source {
             name: "fashion_mnist",
             title: "Fashion-MNIST",
+            sizes: (784, 10),
             model: "mlp",
             load: |folder| idx::FASHION_MNIST.load(folder),
             config: mnist,
         },
-        Source { name: "cifar10", title: "CIFAR-10", model: "cifar_cnn", load: cifar::load, config: cifar10 },
+        Source { name: "cifar10", title: "CIFAR-10", sizes: (3072, 10), model: "cifar_cnn", load: cifar::load, config: cifar10 },
     ]
 }
 
@@ -90,16 +112,19 @@ pub fn by_name(name: &str) -> Result<&'static Source, TrainError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model;
     use super::*;
 
     #[test]
     fn every_data_set_has_settings_that_can_run_and_a_model_that_fits() {
-        for (source, inputs) in list().iter().zip([64, 784, 784, 3072]) {
+        for source in list() {
             assert_eq!(by_name(source.name).unwrap().title, source.title);
             source.config().check().unwrap();
-            assert_eq!(model::by_name(source.model, inputs, 10).unwrap().sizes(), (inputs, 10), "{}", source.name);
+            assert_eq!(source.model(source.model).unwrap().sizes(), source.sizes, "{}", source.name);
         }
+        let digits = by_name("digits").unwrap();
+        let split = digits.load(None).unwrap();
+        assert_eq!((split.train.inputs, split.train.classes), digits.sizes);
+        assert!(digits.model("cnn").err().unwrap().to_string().contains("64 features in 10 classes for a model of 784"));
         assert!(by_name("imagenet").unwrap_err().to_string().contains("fashion_mnist"));
     }
 

@@ -368,15 +368,23 @@ pub fn train_with(
     Ok(History { points, parameters: theta })
 }
 
+/// Whether examples of so many features in so many classes fit the model.
+fn check_sizes(model: &dyn Model, (features, classes): (usize, usize)) -> Result<(), TrainError> {
+    let sizes = model.sizes();
+    if sizes == (features, classes) {
+        return Ok(());
+    }
+    let has = format!("examples of {features} features in {classes} classes");
+    Err(TrainError::Data(format!("{has} for a model of {} in {}: take another model, or other data", sizes.0, sizes.1)))
+}
+
 /// Whether the data fit the model.
 fn check_data(model: &dyn Model, data: &Split) -> Result<(), TrainError> {
     let (inputs, classes) = model.sizes();
     for part in [&data.train, &data.test] {
+        check_sizes(model, (part.inputs, part.classes))?;
         let problem = if part.is_empty() {
             "no examples".into()
-        } else if (part.inputs, part.classes) != (inputs, classes) {
-            let has = format!("examples of {} features in {} classes", part.inputs, part.classes);
-            format!("{has} for a model of {inputs} in {classes}: take another model, or other data")
         } else if part.features.len() != part.len() * inputs {
             format!("{} features for {} examples of {inputs}", part.features.len(), part.len())
         } else if part.labels.iter().any(|&y| usize::from(y) >= classes) {

@@ -83,6 +83,9 @@ enum Section {
     Scaling,
     /// Whole aggregates of data in host memory that does not fit the memory budget, beside a plain upload; for GPUs
     Streaming,
+    /// Whole aggregates from a buffer on the device into another there, as `Engine::aggregate_to`, in an encoder, and with a step of momentum;
+    /// for GPUs
+    Device,
     /// Whole aggregates of small matrices, one by one and many in a call, by aggregates a second
     Calls,
 }
@@ -96,11 +99,12 @@ impl Section {
         let few: &[&str] = match self {
             Section::Scaling => &["trimmed_mean", "krum", "geometric_median", "nnm+trimmed_mean"],
             Section::Streaming => &["average", "trimmed_mean", "krum", "geometric_median"],
+            Section::Device => &["average", "trimmed_mean", "krum", "geometric_median", "nnm+trimmed_mean"],
             _ => &["nnm+trimmed_mean", "nnm+krum", "nnm+geometric_median", "bucketing:s=2+median", "arc+meamed"],
         };
         let few = few.iter().map(|spec| spec.parse::<Spec>().expect("a specification of ours").into_rule());
         match self {
-            Section::Scaling | Section::Streaming => few.collect(),
+            Section::Scaling | Section::Streaming | Section::Device => few.collect(),
             _ => bench::rules().into_iter().chain(few).collect(),
         }
     }
@@ -117,6 +121,7 @@ Examples:
   resam bench --rule krum --rule nnm+trimmed_mean -n 25 -f 5 -d 1000000
   resam bench --what kernels -n 15,25,51 --device cpu --device auto --figure kernels.svg
   resam bench --what scaling -n 25 -d 100000,1000000,10000000 --figure scaling.svg --markdown
+  resam bench --what device --device gpu -n 25 -d 10000000
   resam bench --what streaming --device gpu -d 20000000 --memory-budget 256MiB
   resam bench --input momentums.npy --rule krum -f 3 --json
 
@@ -214,6 +219,7 @@ impl BenchArgs {
         match section {
             Section::Kernels => [Work::Read, Work::Copy].into_iter().chain(Work::kernels()).map(|work| (work, None)).collect(),
             Section::Streaming => rules(Work::Streamed).collect(),
+            Section::Device => rules(Work::OnDevice).chain(rules(Work::Encoded)).chain(rules(Work::StepOnDevice)).collect(),
             Section::Calls => rules(Work::Rule).chain(rules(Work::Batch)).collect(),
             Section::Rules | Section::Scaling => rules(Work::Rule).collect(),
         }
@@ -249,8 +255,11 @@ impl Found {
             }
         };
         let engine = match section {
-            Section::Streaming if engine.name().starts_with("cpu") => {
-                return Err(Failure::new("streaming is measured on GPUs; a CPU reads host memory as it is"));
+            Section::Streaming | Section::Device if engine.name().starts_with("cpu") => {
+                return Err(Failure::new(format_args!(
+                    "{} is measured on GPUs; a CPU reads and writes host memory as it is",
+                    section.name()
+                )));
             }
             Section::Streaming if args.memory_budget.is_none() => {
                 &pollster::block_on(Engine::open_with(name, Some((n * d * rows.dtype().size() / 4) as u64)))?

@@ -24,7 +24,7 @@ use resam::{
         BoxError, Config, Model, Point, RuleServer, Split, TrainError,
         datasets::{self, Source},
         figure::{Curve, Panel, svg},
-        model, train_with,
+        train_with,
     },
 };
 
@@ -155,8 +155,7 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
     config.check()?;
     let attacks = args.attacks();
     let titles = attacks.iter().map(|spec| title(spec)).collect::<Result<Vec<_>, _>>()?;
-    let model = args.settings.model(source);
-    model::by_name(model, 1, 1)?; // a wrong name must not wait for the data
+    let model = &*source.model(args.settings.model(source))?;
     let rules = args.rules();
     let engine = Engine::open_blocking(&args.device)?;
     for rule in &rules {
@@ -169,7 +168,6 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
     let names = figure.names();
 
     let data = &source.load(args.settings.data.as_deref())?;
-    let model = &*model::by_name(model, data.train.inputs, data.train.classes)?;
     let bar = bar(args.quiet, jobs.len() * config.steps);
     let task = Task { engine, model, data, config };
     let runs = in_parallel(args.threads, &jobs, |job| task.run(job, &bar));
@@ -414,7 +412,7 @@ mod tests {
     fn steps_that_a_run_has_no_need_of_count() {
         let config = &Config { byzantine: 3, steps: 20, ..Config::default() };
         let data = &resam::train::digits::load().unwrap();
-        let model = &*model::by_name("logistic", 64, 10).unwrap();
+        let model = &*datasets::by_name("digits").unwrap().model("logistic").unwrap();
         let task = Task { engine: Engine::cpu(), model, data, config };
         for (rule, ends) in [("average", (true, false)), ("krum:f=1", (false, true)), ("krum", (false, false))] {
             let bar = bar(true, config.steps);

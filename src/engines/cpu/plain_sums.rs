@@ -232,8 +232,8 @@ mod tests {
         rows[7] = [1e10; LANES];
         let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
         let sums = |plain: &PlainSums, span: u32| {
-            let mut room = Room::default();
-            room.differences = rows.iter().map(|row| Aligned(std::array::from_fn(|t| f64::from(row[t])))).collect();
+            let differences = rows.iter().map(|row| Aligned(std::array::from_fn(|t| f64::from(row[t])))).collect();
+            let mut room = Room { differences, ..Room::default() };
             dispatch!(fearless_simd::Level::new(), simd => plain.tile(simd, span, &mut room, || ()));
             room.sums.iter().map(|sums| **sums).collect::<Vec<_>>()
         };

@@ -2,6 +2,7 @@
 //!
 //! - `buffers`: rows and results in buffers of the caller's
 //! - `adapters`: what there is and which one a name means
+//! - `caller`: rows and results as a caller has them, for measurements
 //! - `shared`: what an engine offers on a device that the caller uses as well
 //! - `shader`: the text of every kernel
 //! - `clock`: the time that kernels take, by the device's own clock
@@ -17,6 +18,7 @@
 mod adapters;
 mod buffers;
 mod cache;
+mod caller;
 mod clock;
 mod device;
 mod device_rule;
@@ -31,6 +33,7 @@ mod slabs;
 pub use adapters::{AdapterInfo, adapters};
 pub(crate) use buffers::Sink;
 pub use buffers::{DeviceRows, DeviceVector};
+pub(crate) use caller::Caller;
 pub use device_rule::{DeviceReport, DeviceRule};
 pub(crate) use slabs::Resident;
 pub use wgpu;

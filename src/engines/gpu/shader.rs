@@ -58,6 +58,9 @@ pub(crate) const BLOCK: usize = 4096;
 /// Vectors of four words that a group of the reading kernel reads, as in `read.wgsl`.
 pub(crate) const READ_VECTORS: usize = 8192;
 
+/// Values that an invocation of the kernel looks at that finds rows with values that are not finite.
+const LOOKED_AT: usize = 16;
+
 /// Invocations of a group of a tiled kernel, as in `tile.wgsl`; the reading and copying kernels have as many.
 pub(crate) const THREADS: usize = 256;
 
@@ -220,7 +223,7 @@ impl Kernel {
     pub(crate) fn columns(self, room: Room) -> usize {
         match self {
             Kernel::Coordinate(what) if what.sorts() => room.keys / what.values.next_power_of_two(),
-            Kernel::Finite => 1024,
+            Kernel::Finite => 64 * LOOKED_AT,
             _ => 64,
         }
     }
@@ -243,6 +246,7 @@ impl Kernel {
                 [tile(quads, split), shares].concat()
             }
             Kernel::Weiszfeld { rows } => tile(quads(rows), quads(rows)),
+            Kernel::Finite => vec![("VALUES", LOOKED_AT as f64)],
             _ => Vec::new(),
         }
     }

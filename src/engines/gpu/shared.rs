@@ -66,11 +66,6 @@ impl Engine {
         self.run_on(gpu, Alone, input, Asked { rule, f, absent }, out).await
     }
 
-    /// What another engine than a GPU's says of buffers.
-    pub(crate) fn no_buffers(&self) -> Error {
-        Error::Device { device: self.name(), reason: "it has no buffers on a device".into() }
-    }
-
     /// [`Engine::aggregate_to`], waiting for it.
     ///
     /// # Errors

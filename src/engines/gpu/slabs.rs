@@ -15,7 +15,7 @@ use std::sync::Arc;
 const PIECE: usize = 1 << 22;
 
 /// A buffer with some rows of some columns, copied from the host.
-fn upload(device: &Device, rows: &Rows, chunk: &Chunk, wanted: &[usize]) -> Buffer {
+pub(super) fn upload(device: &Device, rows: &Rows, chunk: &Chunk, wanted: &[usize]) -> Buffer {
     let size = rows.dtype().size();
     let stride = chunk.stride * size;
     let slab = device.buffer(Use::Storage, (rows.n() * stride) as u64);

@@ -4,7 +4,7 @@ use crate::settings::Settings;
 use crate::train::server;
 use resam::Engine;
 use resam::attacks::{self, AttackError, Scene};
-use resam::train::{BoxError, Config, Rate, datasets, model};
+use resam::train::{BoxError, Config, Rate, datasets};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::HashSet;
@@ -138,7 +138,7 @@ impl Grid {
         for dataset in &self.datasets {
             let source = datasets::by_name(dataset)?;
             let model = self.settings.model(source);
-            model::by_name(model, 1, 1)?; // a wrong name must not wait for the data
+            source.model(model)?; // a wrong one must not wait for the data
             for (&seed, &f) in self.seeds.iter().flat_map(|seed| self.f.iter().map(move |f| (seed, f))) {
                 let config = Config { byzantine: f, seed, ..self.settings.config(source) };
                 config.check()?;
@@ -218,6 +218,7 @@ mod tests {
             (format!("{TEXT}\nsteps = 'few'"), "steps"),
             (format!("{TEXT}\nsplit = 'odd'"), "odd"),
             (format!("{TEXT}\nmodel = 'lstm'"), "lstm"),
+            (format!("{TEXT}\nmodel = 'cnn'"), "a model of 784"),
             (TEXT.replace("['digits']", "[]"), "datasets is empty"),
             (TEXT.replace("digits", "digit"), "digit"),
             (TEXT.replace("alie", "lie"), "lie"),

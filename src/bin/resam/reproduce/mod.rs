@@ -9,7 +9,7 @@ use crate::train::{Job, Task, bar, in_parallel, largest_lambda};
 use clap::Args;
 use grid::{Grid, Key};
 use resam::Engine;
-use resam::train::{BoxError, datasets, model};
+use resam::train::{BoxError, datasets};
 use results::{Outcome, Results};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -154,7 +154,7 @@ impl ReproduceArgs {
             }
             let start = Instant::now();
             let (data, config) = (&data[&key.dataset], &key.config()?);
-            let model = &*model::by_name(&key.model, data.train.inputs, data.train.classes)?;
+            let model = &*datasets::by_name(&key.dataset)?.model(&key.model)?;
             let task = Task { engine: engine.clone(), model, data, config };
             let run = task.run(&Job { attack: &key.attack, rule: &key.rule, beta: key.beta }, &bar)?;
             let lambda = largest_lambda(&run);
