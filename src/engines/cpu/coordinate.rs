@@ -2,7 +2,7 @@
 //! such runs over tiles of columns that stay in the first-level cache.
 
 use super::ahead::{Ahead, worth_asking};
-use super::mixed::{self, MixedRows, held};
+use super::mixed::{self, MixedRows, store_held};
 use super::{Notes, Widened};
 use crate::dtype::{Dtype, Values};
 use crate::engines::exact_sum::ExactSum;
@@ -155,8 +155,7 @@ impl Pass<'_> {
                 let mut largest = S::i32s::splat(simd, 0);
                 let lines = ahead.share(LANES, how.times());
                 for at in (0..centre.len()).step_by(LANES) {
-                    let tile = at..at + LANES;
-                    let sums = how.tile(
+                    let sizes = how.tile(
                         simd,
                         rows,
                         centre,
@@ -164,13 +163,12 @@ impl Pass<'_> {
                         mixing,
                         #[inline(always)]
                         || ahead.fetch(lines),
+                        #[inline(always)]
+                        |i, t, sums| {
+                            store_held(simd, &centre[at + t..], sums, &mut mixed[i * centre.len() + at + t..]);
+                        },
                     );
-                    largest = largest.max(sums);
-                    for (mixed, sums) in mixed.chunks_exact_mut(centre.len()).zip(&mixing.sums) {
-                        for ((z, c), sum) in mixed[tile.clone()].iter_mut().zip(&centre[tile.clone()]).zip(sums.iter()) {
-                            *z = held(*c, *sum);
-                        }
-                    }
+                    largest = largest.max(sizes);
                 }
                 if largest.as_slice().iter().any(|bits| *bits as u32 >= EXPONENT) {
                     note_bad(rows, &mut notes.bad);

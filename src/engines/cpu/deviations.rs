@@ -2,7 +2,7 @@
 
 use super::BLOCK;
 use super::coordinate::{LANES, Order, Wire};
-use super::mixed::{self, MixedRows, held};
+use super::mixed::{self, MixedRows, held, store};
 use crate::dtype::Values;
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::value;
@@ -23,6 +23,7 @@ pub(crate) fn deviations(level: Level, rows: &[Values<'_>], mixing: &Mixing, cen
     let sums = blocks.fold(zero, |mut totals, block| {
         let mut squares = vec![[0.0; LANES]; m];
         let mut room = mixed::Room::default();
+        let mut sums = vec![[0.0; LANES]; m];
         for at in (block * BLOCK..d.min((block + 1) * BLOCK)).step_by(LANES) {
             // Beyond the last column rows and centre are zero, and so are their squares.
             let tile = |row: Values<'_>| {
@@ -31,7 +32,7 @@ pub(crate) fn deviations(level: Level, rows: &[Values<'_>], mixing: &Mixing, cen
                 tile
             };
             let rows: Vec<[f32; LANES]> = rows.iter().map(|row| tile(*row)).collect();
-            dispatch!(level, simd => pass.tile(simd, &rows, &tile(centre), &mut room, &mut squares));
+            dispatch!(level, simd => pass.tile(simd, &rows, &tile(centre), &mut room, &mut sums, &mut squares));
         }
         totals.iter_mut().zip(&squares).for_each(|(total, lanes)| total.add(lanes.iter().sum()));
         totals
@@ -60,11 +61,20 @@ impl Pass<'_> {
         rows: &[[f32; LANES]],
         centre: &[f32; LANES],
         room: &mut mixed::Room,
+        sums: &mut [[f64; LANES]],
         squares: &mut [[f32; LANES]],
     ) {
         let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
-        self.mixed.tile(simd, &rows, centre, 0, room, || ());
-        let sums = &room.sums;
+        self.mixed.tile(
+            simd,
+            &rows,
+            centre,
+            0,
+            room,
+            || (),
+            #[inline(always)]
+            |i, at, z| store(z, &mut sums[i][at..]),
+        );
         let values: Vec<[f32; LANES]> = sums.iter().map(|sum| std::array::from_fn(|t| held(centre[t], sum[t]))).collect();
         let values: Vec<&[f32]> = values.iter().map(|values| &values[..]).collect();
         let mut wires = vec![Wire::of(0); values.len()];

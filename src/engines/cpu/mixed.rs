@@ -34,8 +34,6 @@ pub(super) struct Room {
     pub(super) differences: Vec<Aligned<[f64; LANES]>>,
     /// The sums of the subsets of each group. The first one's is zero.
     pub(super) table: Vec<Aligned<[[f64; ACROSS]; ALL]>>,
-    /// For each mixed row Σ w (x − c).
-    pub(super) sums: Vec<Aligned<[f64; LANES]>>,
 }
 
 impl<'a> MixedRows<'a> {
@@ -56,8 +54,8 @@ impl<'a> MixedRows<'a> {
         }
     }
 
-    /// Σ w (x − c) of each mixed row in the tile of columns from `at` on, `meanwhile` so many [times](Self::times); the largest |x| as
-    /// bits.
+    /// `put` takes a mixed row, a column of the tile from `at` on, and Σ w (x − c) in the columns from there; `meanwhile` is called so many
+    /// [times](Self::times). The largest |x| as bits.
     #[inline(always)]
     pub(super) fn tile<S: Simd>(
         &self,
@@ -67,21 +65,48 @@ impl<'a> MixedRows<'a> {
         at: usize,
         room: &mut Room,
         mut meanwhile: impl FnMut(),
+        mut put: impl FnMut(usize, usize, [S::f64s; 2]),
     ) -> S::i32s {
         room.differences.resize(rows.len(), Aligned([0.0; LANES]));
         let (largest, span) = subtract(simd, rows, centre, at, &mut room.differences);
         match &self.how {
             How::Terms(rows) => {
-                room.sums.resize(rows.len(), Aligned([0.0; LANES]));
-                for (terms, sums) in rows.iter().zip(&mut room.sums) {
+                for (i, terms) in rows.iter().enumerate() {
                     meanwhile();
-                    weighted_sum(simd, terms, &room.differences, sums);
+                    weighted_sum(
+                        simd,
+                        terms,
+                        &room.differences,
+                        #[inline(always)]
+                        |at, sums| put(i, at, sums),
+                    );
                 }
             }
-            How::Plain(plain) => plain.tile(simd, span, room, meanwhile),
+            How::Plain(plain) => plain.tile(simd, span, room, meanwhile, put),
         }
         largest
     }
+}
+
+/// Sums in f64 to where they belong.
+#[inline(always)]
+pub(super) fn store<V: SimdBase<S, Element = f64>, S: Simd>(sums: [V; 2], out: &mut [f64]) {
+    let [low, high] = sums;
+    low.store_slice(&mut out[..V::LEN]);
+    high.store_slice(&mut out[V::LEN..2 * V::LEN]);
+}
+
+/// z = c + sum, as [`held`], to where it belongs.
+#[inline(always)]
+pub(super) fn store_held<S: Simd>(simd: S, centre: &[f32], sums: [S::f64s; 2], out: &mut [f32]) {
+    let width = S::f32s::LEN;
+    let (low, high) = (S::f64s::splat(simd, f32::MIN.into()), S::f64s::splat(simd, f32::MAX.into()));
+    let c = S::f32s::from_slice(simd, &centre[..width]).widen();
+    let [a, b] = [c.0 + sums[0], c.1 + sums[1]].map(
+        #[inline(always)]
+        |z| z.clamp(low, high),
+    );
+    a.narrow(b).store_slice(&mut out[..width]);
 }
 
 /// z = c + sum, kept within the finite values.
@@ -106,16 +131,15 @@ fn subtract<S: Simd>(
     for at in (0..LANES).step_by(width) {
         let c = S::f32s::from_slice(simd, &centre[from + at..][..width]);
         let wide = c.widen();
-        let size = |x: S::f32s| x.bitcast::<S::i32s>() & S::i32s::splat(simd, i32::MAX);
+        let (magnitude, one) = (S::i32s::splat(simd, i32::MAX), S::i32s::splat(simd, 1));
+        let mut most = c.bitcast::<S::i32s>() & magnitude;
         // Zero less one is more than any.
-        let less_one = |size: S::i32s| (size - S::i32s::splat(simd, 1)).bitcast::<S::u32s>();
-        let mut most = size(c);
-        let mut least = less_one(most);
+        let mut least = (most - one).bitcast::<S::u32s>();
         for (row, difference) in rows.iter().zip(&mut *differences) {
             let x = S::f32s::from_slice(simd, &row[from + at..][..width]);
-            let size = size(x);
+            let size = x.bitcast::<S::i32s>() & magnitude;
             most = most.max(size);
-            least = least.min(less_one(size));
+            least = least.min((size - one).bitcast::<S::u32s>());
             let x = x.widen();
             (x.0 - wide.0).store_slice(&mut difference[at..at + half]);
             (x.1 - wide.1).store_slice(&mut difference[at + half..at + width]);
@@ -128,10 +152,14 @@ fn subtract<S: Simd>(
 
 /// Σ w_i d_i over the terms of a mixed row: as many columns at a time as registers hold sums.
 #[inline(always)]
-fn weighted_sum<S: Simd>(simd: S, terms: &[(usize, f64)], differences: &[Aligned<[f64; LANES]>], all: &mut [f64; LANES]) {
+fn weighted_sum<S: Simd>(
+    simd: S,
+    terms: &[(usize, f64)],
+    differences: &[Aligned<[f64; LANES]>],
+    mut put: impl FnMut(usize, [S::f64s; 2]),
+) {
     let width = S::f64s::LEN;
-    for (at, all) in all.chunks_exact_mut(HELD * width).enumerate() {
-        let at = at * HELD * width;
+    for at in (0..LANES).step_by(HELD * width) {
         let mut sums = [S::f64s::splat(simd, 0.0); HELD];
         for &(i, weight) in terms {
             let difference = &differences[i][at..at + HELD * width];
@@ -141,8 +169,8 @@ fn weighted_sum<S: Simd>(simd: S, terms: &[(usize, f64)], differences: &[Aligned
                     S::f64s::from_slice(simd, &difference[k * width..][..width]).mul_add(S::f64s::splat(simd, weight), sums[k]);
             }
         }
-        for k in 0..HELD {
-            sums[k].store_slice(&mut all[k * width..][..width]);
+        for k in (0..HELD).step_by(2) {
+            put(at + k * width, [sums[k], sums[k + 1]]);
         }
     }
 }
@@ -172,17 +200,18 @@ mod tests {
             let mut first = None;
             for level in levels() {
                 let mut room = Room::default();
+                let mut all = vec![[0.0; LANES]; m];
                 dispatch!(level, simd => {
-                    mixed.tile(simd, &rows, &centre, 0, &mut room, || ());
+                    mixed.tile(simd, &rows, &centre, 0, &mut room, || (), |i, at, sums| store(sums, &mut all[i][at..]));
                 });
-                for (i, sums) in room.sums.iter().enumerate() {
+                for (i, sums) in all.iter().enumerate() {
                     for (t, sum) in sums.iter().enumerate() {
                         let difference = |row: &&[f32]| f64::from(row[t]) - f64::from(centre[t]);
                         let exact: f64 = mixing.weights(i).iter().zip(&rows).map(|(w, row)| w * difference(row)).sum();
                         assert!((sum - exact).abs() < 1e-14, "{n} rows into {m}, {level:?}: {sum} and {exact}");
                     }
                 }
-                assert!(!shared || *first.get_or_insert_with(|| room.sums.clone()) == room.sums, "{level:?}");
+                assert!(!shared || *first.get_or_insert_with(|| all.clone()) == all, "{level:?}");
             }
         }
     }

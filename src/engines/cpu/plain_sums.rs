@@ -66,15 +66,21 @@ impl PlainSums {
         self.weights.len() * (LANES / ACROSS)
     }
 
-    /// Each mixed row's sum in one tile of columns, whose values span so many binary places, `meanwhile` so many [times](Self::times).
+    /// [`MixedRows::tile`](super::mixed::MixedRows::tile) of differences whose values span so many binary places.
     #[inline(always)]
-    pub(super) fn tile<S: Simd>(&self, simd: S, span: u32, room: &mut Room, mut meanwhile: impl FnMut()) {
-        room.sums.resize(self.weights.len(), Aligned([0.0; LANES]));
+    pub(super) fn tile<S: Simd>(
+        &self,
+        simd: S,
+        span: u32,
+        room: &mut Room,
+        mut meanwhile: impl FnMut(),
+        mut put: impl FnMut(usize, usize, [S::f64s; 2]),
+    ) {
         if self.common.exact.is_some_and(|places| span <= places) {
-            self.common.sums(simd, &self.weights, room, meanwhile);
+            self.common.sums(simd, &self.weights, room, meanwhile, put);
         } else {
             for at in (0..LANES).step_by(ACROSS) {
-                self.subsets.sums(simd, &self.weights, at, room, &mut meanwhile);
+                self.subsets.sums(simd, &self.weights, at, room, &mut meanwhile, &mut put);
             }
         }
     }
@@ -96,31 +102,41 @@ impl Common {
     }
 
     #[inline(always)]
-    fn sums<S: Simd>(&self, simd: S, weights: &[f64], room: &mut Room, mut meanwhile: impl FnMut()) {
+    fn sums<S: Simd>(
+        &self,
+        simd: S,
+        weights: &[f64],
+        room: &Room,
+        mut meanwhile: impl FnMut(),
+        mut put: impl FnMut(usize, usize, [S::f64s; 2]),
+    ) {
         let width = S::f64s::LEN;
-        let Room { differences, sums, .. } = room;
+        let differences = &room.differences;
         for at in (0..LANES).step_by(HELD * width) {
-            let add = |sums: &mut [S::f64s; HELD], row: usize| {
-                for k in 0..HELD {
-                    sums[k] += S::f64s::from_slice(simd, &differences[row][at + k * width..][..width]);
-                }
-            };
             let mut common = [S::f64s::splat(simd, 0.0); HELD];
-            self.rows.iter().for_each(|row| add(&mut common, *row));
+            for row in &self.rows {
+                for k in 0..HELD {
+                    common[k] += S::f64s::from_slice(simd, &differences[*row][at + k * width..][..width]);
+                }
+            }
             let ways = self.beside.iter().zip(&self.without).zip(weights);
-            for (((beside, without), weight), out) in ways.zip(&mut *sums) {
+            for (i, ((beside, without), weight)) in ways.enumerate() {
                 for _ in 0..HELD * width / ACROSS {
                     meanwhile();
                 }
                 let mut sum = common;
-                beside.iter().for_each(|row| add(&mut sum, *row));
+                for row in beside {
+                    for k in 0..HELD {
+                        sum[k] += S::f64s::from_slice(simd, &differences[*row][at + k * width..][..width]);
+                    }
+                }
                 for row in without {
                     for k in 0..HELD {
                         sum[k] -= S::f64s::from_slice(simd, &differences[*row][at + k * width..][..width]);
                     }
                 }
-                for k in 0..HELD {
-                    (sum[k] * *weight).store_slice(&mut out[at + k * width..][..width]);
+                for k in (0..HELD).step_by(2) {
+                    put(i, at + k * width, [sum[k] * *weight, sum[k + 1] * *weight]);
                 }
             }
         }
@@ -130,7 +146,15 @@ impl Common {
 impl Subsets {
     /// Each mixed row's sum in some columns, from `at` on; `meanwhile` at each.
     #[inline(always)]
-    fn sums<S: Simd>(&self, simd: S, weights: &[f64], at: usize, room: &mut Room, mut meanwhile: impl FnMut()) {
+    fn sums<S: Simd>(
+        &self,
+        simd: S,
+        weights: &[f64],
+        at: usize,
+        room: &mut Room,
+        mut meanwhile: impl FnMut(),
+        mut put: impl FnMut(usize, usize, [S::f64s; 2]),
+    ) {
         let width = S::f64s::LEN;
         room.table.resize(self.groups, Aligned([[0.0; ACROSS]; ALL]));
         for (rows, sums) in room.differences.chunks(GROUP).zip(&mut room.table) {
@@ -144,7 +168,7 @@ impl Subsets {
                 }
             }
         }
-        for ((taken, weight), out) in self.taken.chunks_exact(self.groups).zip(weights).zip(&mut room.sums) {
+        for (i, (taken, weight)) in self.taken.chunks_exact(self.groups).zip(weights).enumerate() {
             meanwhile();
             let mut sum = [S::f64s::splat(simd, 0.0); HELD];
             for (subset, sums) in taken.iter().zip(&room.table) {
@@ -153,8 +177,8 @@ impl Subsets {
                     sum[k] += S::f64s::from_slice(simd, &sums[k * width..][..width]);
                 }
             }
-            for k in 0..ACROSS / width {
-                (sum[k] * *weight).store_slice(&mut out[at + k * width..][..width]);
+            for k in (0..ACROSS / width).step_by(2) {
+                put(i, at + k * width, [sum[k] * *weight, sum[k + 1] * *weight]);
             }
         }
     }
@@ -165,7 +189,7 @@ mod tests {
     use super::*;
     use crate::dtype::Values;
     use crate::engines::cpu::levels;
-    use crate::engines::cpu::mixed::MixedRows;
+    use crate::engines::cpu::mixed::{MixedRows, store};
     use fearless_simd::dispatch;
 
     /// Means of all but a few rows, others for each mixed row.
@@ -174,24 +198,27 @@ mod tests {
     }
 
     /// Σ w (x − c) as it is summed at every width of vectors, and from subsets.
-    fn both(mixing: &Mixing, rows: &[[f32; LANES]], centre: usize) -> (Vec<Vec<[f64; LANES]>>, Vec<[f64; LANES]>) {
+    fn both(mixing: &Mixing, rows: &[[f32; LANES]], centre: usize) -> (Vec<Sums>, Sums) {
         let plain = PlainSums::of(mixing).expect("plain sums");
         let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
         let mixed = MixedRows::new(mixing, Values::F32(rows[centre]));
         let mut room = Room::default();
-        let (mut taken, mut subsets) = (Vec::new(), Vec::new());
+        let (mut taken, mut subsets) = (Vec::new(), vec![[0.0; LANES]; mixing.rows()]);
         for level in levels() {
+            let mut sums = subsets.clone();
             dispatch!(level, simd => {
-                mixed.tile(simd, &rows, rows[centre], 0, &mut room, || ());
-                taken.push(room.sums.iter().map(|sums| **sums).collect());
+                mixed.tile(simd, &rows, rows[centre], 0, &mut room, || (), |i, at, sum| store(sum, &mut sums[i][at..]));
                 for at in (0..LANES).step_by(ACROSS) {
-                    plain.subsets.sums(simd, &plain.weights, at, &mut room, || ());
+                    let put = |i: usize, at: usize, sum| store(sum, &mut subsets[i][at..]);
+                    plain.subsets.sums(simd, &plain.weights, at, &mut room, || (), put);
                 }
             });
-            subsets = room.sums.iter().map(|sums| **sums).collect();
+            taken.push(sums);
         }
         (taken, subsets)
     }
+
+    type Sums = Vec<[f64; LANES]>;
 
     fn rows(n: usize, value: impl FnMut() -> f32) -> Vec<[f32; LANES]> {
         let value = std::cell::RefCell::new(value);
@@ -234,8 +261,10 @@ mod tests {
         let sums = |plain: &PlainSums, span: u32| {
             let differences = rows.iter().map(|row| Aligned(std::array::from_fn(|t| f64::from(row[t])))).collect();
             let mut room = Room { differences, ..Room::default() };
-            dispatch!(fearless_simd::Level::new(), simd => plain.tile(simd, span, &mut room, || ()));
-            room.sums.iter().map(|sums| **sums).collect::<Vec<_>>()
+            let mut sums = vec![[0.0; LANES]; n];
+            let level = fearless_simd::Level::new();
+            dispatch!(level, simd => plain.tile(simd, span, &mut room, || (), |i, at, sum| store(sum, &mut sums[i][at..])));
+            sums
         };
         assert_eq!(plain.common.exact, Some(23));
         let right = sums(&plain, 67);
