@@ -2,7 +2,7 @@
 //! such runs over tiles of columns that stay in the first-level cache.
 
 use super::ahead::{Ahead, worth_asking};
-use super::mixed::{self, MixedRows, store_held};
+use super::mixed::{self, MixedRows, Tile, store_held};
 use super::{Notes, Widened};
 use crate::dtype::{Dtype, Values};
 use crate::engines::exact_sum::ExactSum;
@@ -157,9 +157,7 @@ impl Pass<'_> {
                 for at in (0..centre.len()).step_by(LANES) {
                     let sizes = how.tile(
                         simd,
-                        rows,
-                        centre,
-                        at,
+                        Tile { rows, centre, at },
                         mixing,
                         #[inline(always)]
                         || ahead.fetch(lines),

@@ -2,7 +2,7 @@
 
 use super::BLOCK;
 use super::coordinate::{LANES, Order, Wire};
-use super::mixed::{self, MixedRows, held, store};
+use super::mixed::{self, MixedRows, Tile, held, store};
 use crate::dtype::Values;
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::value;
@@ -67,9 +67,7 @@ impl Pass<'_> {
         let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
         self.mixed.tile(
             simd,
-            &rows,
-            centre,
-            0,
+            Tile { rows: &rows, centre, at: 0 },
             room,
             || (),
             #[inline(always)]

@@ -27,6 +27,14 @@ enum How {
     Plain(PlainSums),
 }
 
+/// The columns from `at` on of rows and of what they are centred on, as many as a wire has.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<'a> {
+    pub(super) rows: &'a [&'a [f32]],
+    pub(super) centre: &'a [f32],
+    pub(super) at: usize,
+}
+
 /// Memory of a tile.
 #[derive(Default)]
 pub(super) struct Room {
@@ -54,21 +62,19 @@ impl<'a> MixedRows<'a> {
         }
     }
 
-    /// `put` takes a mixed row, a column of the tile from `at` on, and Σ w (x − c) in the columns from there; `meanwhile` is called so many
+    /// `put` takes a mixed row, a column of the tile, and Σ w (x − c) in the columns from there; `meanwhile` is called so many
     /// [times](Self::times). The largest |x| as bits.
     #[inline(always)]
     pub(super) fn tile<S: Simd>(
         &self,
         simd: S,
-        rows: &[&[f32]],
-        centre: &[f32],
-        at: usize,
+        tile: Tile<'_>,
         room: &mut Room,
         mut meanwhile: impl FnMut(),
         mut put: impl FnMut(usize, usize, [S::f64s; 2]),
     ) -> S::i32s {
-        room.differences.resize(rows.len(), Aligned([0.0; LANES]));
-        let (largest, span) = subtract(simd, rows, centre, at, &mut room.differences);
+        room.differences.resize(tile.rows.len(), Aligned([0.0; LANES]));
+        let (largest, span) = subtract(simd, tile, &mut room.differences);
         match &self.how {
             How::Terms(rows) => {
                 for (i, terms) in rows.iter().enumerate() {
@@ -118,13 +124,8 @@ pub(super) fn held(centre: f32, sum: f64) -> f32 {
 /// x − c in f64 in a tile of columns; the largest |x| as bits, and how many binary places lie between the largest and the least value
 /// of a column, zeros left out, where that is most.
 #[inline(always)]
-fn subtract<S: Simd>(
-    simd: S,
-    rows: &[&[f32]],
-    centre: &[f32],
-    from: usize,
-    differences: &mut [Aligned<[f64; LANES]>],
-) -> (S::i32s, u32) {
+fn subtract<S: Simd>(simd: S, tile: Tile<'_>, differences: &mut [Aligned<[f64; LANES]>]) -> (S::i32s, u32) {
+    let Tile { rows, centre, at: from } = tile;
     let (width, half) = (S::f32s::LEN, S::f64s::LEN);
     let mut largest = S::i32s::splat(simd, 0);
     let mut span = S::i32s::splat(simd, 0);
@@ -202,7 +203,7 @@ mod tests {
                 let mut room = Room::default();
                 let mut all = vec![[0.0; LANES]; m];
                 dispatch!(level, simd => {
-                    mixed.tile(simd, &rows, &centre, 0, &mut room, || (), |i, at, sums| store(sums, &mut all[i][at..]));
+                    mixed.tile(simd, Tile { rows: &rows, centre: &centre, at: 0 }, &mut room, || (), |i, at, sums| store(sums, &mut all[i][at..]));
                 });
                 for (i, sums) in all.iter().enumerate() {
                     for (t, sum) in sums.iter().enumerate() {

@@ -189,7 +189,7 @@ mod tests {
     use super::*;
     use crate::dtype::Values;
     use crate::engines::cpu::levels;
-    use crate::engines::cpu::mixed::{MixedRows, store};
+    use crate::engines::cpu::mixed::{MixedRows, Tile, store};
     use fearless_simd::dispatch;
 
     /// Means of all but a few rows, others for each mixed row.
@@ -207,7 +207,7 @@ mod tests {
         for level in levels() {
             let mut sums = subsets.clone();
             dispatch!(level, simd => {
-                mixed.tile(simd, &rows, rows[centre], 0, &mut room, || (), |i, at, sum| store(sum, &mut sums[i][at..]));
+                mixed.tile(simd, Tile { rows: &rows, centre: rows[centre], at: 0 }, &mut room, || (), |i, at, sum| store(sum, &mut sums[i][at..]));
                 for at in (0..LANES).step_by(ACROSS) {
                     let put = |i: usize, at: usize, sum| store(sum, &mut subsets[i][at..]);
                     plain.subsets.sums(simd, &plain.weights, at, &mut room, || (), put);
