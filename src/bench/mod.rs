@@ -142,10 +142,14 @@ impl Work {
             Work::Mix => vec![parsed("average".into())],
             Work::Weiszfeld => vec![parsed("geometric_median:method=direct".into())],
             Work::MixedCoordinate(rule) => vec![parsed(format!("nnm+{}", rule.spec()))],
-            Work::Coordinate(rule) | Work::Rule(rule) | Work::Streamed(rule) | Work::Batch(rule) | Work::Step(rule) => {
-                vec![rule.clone()]
-            }
-            Work::OnDevice(rule) | Work::Encoded(rule) | Work::StepOnDevice(rule) => vec![rule.clone()],
+            Work::Coordinate(rule)
+            | Work::Rule(rule)
+            | Work::Streamed(rule)
+            | Work::Batch(rule)
+            | Work::Step(rule)
+            | Work::OnDevice(rule)
+            | Work::Encoded(rule)
+            | Work::StepOnDevice(rule) => vec![rule.clone()],
         }
     }
 }
@@ -394,8 +398,13 @@ impl<'a> Bench<'a> {
         let one = Limit { reads: 1, ..Limit::default() };
         let (n, f, on_cpu) = (self.rows.n(), self.f, matches!(engine.kind, Kind::Cpu(_)));
         let elsewhere = match work {
-            Work::Upload | Work::Momentum | Work::Streamed(_) | Work::Step(_) => true,
-            Work::OnDevice(_) | Work::Encoded(_) | Work::StepOnDevice(_) => true,
+            Work::Upload
+            | Work::Momentum
+            | Work::Streamed(_)
+            | Work::Step(_)
+            | Work::OnDevice(_)
+            | Work::Encoded(_)
+            | Work::StepOnDevice(_) => true,
             _ => on_cpu,
         };
         if self.held.is_none() && !elsewhere {
@@ -547,8 +556,14 @@ async fn pass<P: Passes>(passes: &mut P, work: &Work, f: usize, out: &mut P::Out
             let what = Columns { rows: &rows, first, stat: columns(rule)?, diagnose: false };
             drop(passes.coordinate(&what, out).await?);
         }
-        Work::Momentum | Work::Rule(_) | Work::Streamed(_) | Work::Batch(_) | Work::Step(_) => {}
-        Work::OnDevice(_) | Work::Encoded(_) | Work::StepOnDevice(_) => {}
+        Work::Momentum
+        | Work::Rule(_)
+        | Work::Streamed(_)
+        | Work::Batch(_)
+        | Work::Step(_)
+        | Work::OnDevice(_)
+        | Work::Encoded(_)
+        | Work::StepOnDevice(_) => {}
     }
     Ok(passes.device_seconds().await)
 }

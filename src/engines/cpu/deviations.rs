@@ -2,7 +2,7 @@
 
 use super::BLOCK;
 use super::coordinate::{LANES, Order, Wire};
-use super::mixed::{self, MixedRows, Tile, held, store};
+use super::mixed::{self, MixedRows, Tile, store, store_held};
 use crate::dtype::Values;
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::value;
@@ -65,15 +65,18 @@ impl Pass<'_> {
         squares: &mut [[f32; LANES]],
     ) {
         let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
+        let mut values = vec![[0.0; LANES]; sums.len()];
         self.mixed.tile(
             simd,
             Tile { rows: &rows, centre, at: 0 },
             room,
             || (),
             #[inline(always)]
-            |i, at, z| store(z, &mut sums[i][at..]),
+            |i, at, z| {
+                store(z, &mut sums[i][at..]);
+                store_held(simd, &centre[at..], z, &mut values[i][at..]);
+            },
         );
-        let values: Vec<[f32; LANES]> = sums.iter().map(|sum| std::array::from_fn(|t| held(centre[t], sum[t]))).collect();
         let values: Vec<&[f32]> = values.iter().map(|values| &values[..]).collect();
         let mut wires = vec![Wire::of(0); values.len()];
         self.order.load(simd, &values, &mut wires, 0);

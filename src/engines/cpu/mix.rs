@@ -1,6 +1,5 @@
 //! Weighted sums of rows, and rounds of Weiszfeld's iteration on the data, which need the sum and the distances to it in one read.
 
-use super::mixed::held;
 use super::{BLOCK, Widened};
 use crate::dtype::{Dtype, Values};
 use crate::engines::exact_sum::ExactSum;
@@ -104,7 +103,7 @@ fn of_rows<S: Simd, const N: usize>(simd: S, rows: &[(&[f32], f64); TOGETHER], c
 #[inline(always)]
 fn finish(centre: &[f32], sums: &[f64; BLOCK], out: &mut [f32]) {
     for ((y, c), s) in out.iter_mut().zip(centre).zip(sums) {
-        *y = held(*c, *s);
+        *y = (f64::from(*c) + s).clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
     }
 }
 

@@ -8,7 +8,7 @@ use crate::geometry::Mixing;
 use fearless_simd::{Simd, prelude::*};
 
 /// Vectors of sums that registers hold.
-const HELD: usize = 8;
+pub(super) const HELD: usize = 8;
 
 /// Places of an f32's bits below its exponent.
 const PLACES: u32 = f32::MANTISSA_DIGITS - 1;
@@ -102,7 +102,7 @@ pub(super) fn store<V: SimdBase<S, Element = f64>, S: Simd>(sums: [V; 2], out: &
     high.store_slice(&mut out[V::LEN..2 * V::LEN]);
 }
 
-/// z = c + sum, as [`held`], to where it belongs.
+/// z = c + sum, kept within the finite values, to where it belongs.
 #[inline(always)]
 pub(super) fn store_held<S: Simd>(simd: S, centre: &[f32], sums: [S::f64s; 2], out: &mut [f32]) {
     let width = S::f32s::LEN;
@@ -113,12 +113,6 @@ pub(super) fn store_held<S: Simd>(simd: S, centre: &[f32], sums: [S::f64s; 2], o
         |z| z.clamp(low, high),
     );
     a.narrow(b).store_slice(&mut out[..width]);
-}
-
-/// z = c + sum, kept within the finite values.
-#[inline(always)]
-pub(super) fn held(centre: f32, sum: f64) -> f32 {
-    (f64::from(centre) + sum).clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
 }
 
 /// x − c in f64 in a tile of columns; the largest |x| as bits, and how many binary places lie between the largest and the least value
@@ -201,9 +195,10 @@ mod tests {
             let mut first = None;
             for level in levels() {
                 let mut room = Room::default();
-                let mut all = vec![[0.0; LANES]; m];
+                let mut all = vec![[f64::NAN; LANES]; m];
                 dispatch!(level, simd => {
-                    mixed.tile(simd, Tile { rows: &rows, centre: &centre, at: 0 }, &mut room, || (), |i, at, sums| store(sums, &mut all[i][at..]));
+                    let tile = Tile { rows: &rows, centre: &centre, at: 0 };
+                    mixed.tile(simd, tile, &mut room, || (), |i, at, sums| store(sums, &mut all[i][at..]));
                 });
                 for (i, sums) in all.iter().enumerate() {
                     for (t, sum) in sums.iter().enumerate() {
@@ -215,5 +210,26 @@ mod tests {
                 assert!(!shared || *first.get_or_insert_with(|| all.clone()) == all, "{level:?}");
             }
         }
+    }
+    /// The widest column counts, zeros do not, and a power of two may count as one place more.
+    #[test]
+    fn columns_span_their_binary_places() {
+        let mut rows = [[1.5; LANES], [-3.0; LANES], [0.0; LANES]];
+        let span = |rows: &[[f32; LANES]]| {
+            let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
+            let of = |level| {
+                let mut differences = vec![Aligned([0.0; LANES]); rows.len()];
+                dispatch!(level, simd => subtract(simd, Tile { rows: &rows, centre: rows[2], at: 0 }, &mut differences).1)
+            };
+            let spans: Vec<u32> = levels().into_iter().map(of).collect();
+            assert!(spans.iter().all(|span| *span == spans[0]), "{spans:?}");
+            spans[0]
+        };
+        assert_eq!(span(&rows), 1);
+        for (value, places) in [(3e-3, 10), (-3e-3, 10), (0.25, 4), (1e30, 98), (f32::NAN, 127), (0.0, 1)] {
+            rows[0][LANES - 3] = value;
+            assert_eq!(span(&rows), places, "{value}");
+        }
+        assert_eq!(span(&[[0.0; LANES]; 3]), 0);
     }
 }

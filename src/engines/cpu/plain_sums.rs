@@ -2,12 +2,9 @@
 
 use super::aligned::Aligned;
 use super::coordinate::LANES;
-use super::mixed::Room;
+use super::mixed::{HELD, Room};
 use crate::geometry::Mixing;
 use fearless_simd::{Simd, prelude::*};
-
-/// Vectors of sums that registers hold.
-const HELD: usize = 8;
 
 /// Multiples of plain sums. Where every sum is exact, so that the order of additions is of no account, by what each differs from the
 /// one they have in [common](Common), and else by [subsets](Subsets) of few rows: the same bits.
@@ -54,11 +51,13 @@ impl PlainSums {
         };
         let weights = (0..m).map(weight).collect::<Option<_>>()?;
         let groups = n.div_ceil(GROUP);
+        let additions = groups * (ALL - GROUP - 1 + m);
+        if additions >= (0..m).map(|i| uses(i).count()).sum() {
+            return None;
+        }
         let mut taken = vec![0; m * groups];
         (0..m).for_each(|i| uses(i).for_each(|j| taken[i * groups + j / GROUP] |= 1 << (j % GROUP)));
-        let additions = groups * (ALL - GROUP - 1 + m);
-        let common = Common::of(mixing, additions);
-        (additions < (0..m).map(|i| uses(i).count()).sum()).then_some(Self { common, subsets: Subsets { groups, taken }, weights })
+        Some(Self { common: Common::of(mixing, additions), subsets: Subsets { groups, taken }, weights })
     }
 
     /// How often a tile leaves time for something else.
@@ -203,11 +202,12 @@ mod tests {
         let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
         let mixed = MixedRows::new(mixing, Values::F32(rows[centre]));
         let mut room = Room::default();
-        let (mut taken, mut subsets) = (Vec::new(), vec![[0.0; LANES]; mixing.rows()]);
+        let (mut taken, mut subsets) = (Vec::new(), vec![[f64::NAN; LANES]; mixing.rows()]);
         for level in levels() {
-            let mut sums = subsets.clone();
+            let mut sums = vec![[f64::NAN; LANES]; mixing.rows()];
             dispatch!(level, simd => {
-                mixed.tile(simd, Tile { rows: &rows, centre: rows[centre], at: 0 }, &mut room, || (), |i, at, sum| store(sum, &mut sums[i][at..]));
+                let tile = Tile { rows: &rows, centre: rows[centre], at: 0 };
+                mixed.tile(simd, tile, &mut room, || (), |i, at, sum| store(sum, &mut sums[i][at..]));
                 for at in (0..LANES).step_by(ACROSS) {
                     let put = |i: usize, at: usize, sum| store(sum, &mut subsets[i][at..]);
                     plain.subsets.sums(simd, &plain.weights, at, &mut room, || (), put);
@@ -261,7 +261,7 @@ mod tests {
         let sums = |plain: &PlainSums, span: u32| {
             let differences = rows.iter().map(|row| Aligned(std::array::from_fn(|t| f64::from(row[t])))).collect();
             let mut room = Room { differences, ..Room::default() };
-            let mut sums = vec![[0.0; LANES]; n];
+            let mut sums = vec![[f64::NAN; LANES]; n];
             let level = fearless_simd::Level::new();
             dispatch!(level, simd => plain.tile(simd, span, &mut room, || (), |i, at, sum| store(sum, &mut sums[i][at..])));
             sums
