@@ -39,8 +39,8 @@ impl Attack for Cancel {
         "cancel"
     }
     fn row(&mut self, scene: &Scene) -> Result<Option<Vec<f32>>, AttackError> {
-        let factor = scene.honest().len() as f64 / scene.f() as f64;
-        Ok(Some(scene.mean().iter().map(|m| (-factor * m) as f32).collect()))
+        let factor = (scene.n() - scene.f()) as f64 / scene.f() as f64;
+        Ok(Some(scene.mean()?.iter().map(|m| (-factor * m) as f32).collect()))
     }
 }
 

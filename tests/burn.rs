@@ -6,8 +6,12 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::wgpu::WgpuSetup;
 use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
+use resam::attacks::{self, NoAttack};
 use resam::burn::{ModuleMomentum, TensorEngine};
 use resam::rules::{Median, TrimmedMean};
+use resam::train::{
+    Config, Dataset, History, Model, Network, Rate, RuleServer, TensorServer, TrainError, digits, train, train_on_device,
+};
 use resam::{DistributedMomentum, Engine, Error, Options, Rows, Spec, bench, wgpu};
 use std::sync::LazyLock;
 
@@ -281,4 +285,94 @@ fn what_does_not_fit_a_module_is_an_error() {
     }
     let net = Net { first: Net::new(&Device::flex()).first, ..Net::new(&shared().1) };
     assert!(matches!(ModuleMomentum::new_blocking(&Engine::cpu().into(), &net, 3, 0.9), Err(Error::Tensors(_))));
+}
+
+/// Nine workers of which two attack learn digits for eight steps, on a device and in host memory.
+fn learn(network: &Network, config: &Config, rule: &str, attack: &str) -> [Result<History, TrainError>; 2] {
+    let data = digits::load().expect("digits");
+    let (engine, device) = shared();
+    let new = || attacks::by_name(attack).expect("an attack");
+    let rule = rule.parse::<Spec>().expect("a rule").into_rule();
+    let mut host = RuleServer::new(&Engine::cpu(), rule, config.workers, config.byzantine).expect("a server");
+    let server = TensorServer::new(&engine, host.clone());
+    let there = network.clone().on(&device);
+    [
+        train_on_device(&there, &data, config, &mut *new(), &server, &mut |_| {}),
+        train(network, &data, config, &mut *new(), &mut host),
+    ]
+}
+
+fn few_steps() -> Config {
+    let rate = Rate { initial: 0.2, hold: 0, decay: 1.0 };
+    Config { workers: 9, byzantine: 2, beta: 0.9, steps: 8, batch: 8, rate, measure: 4, ..Config::default() }
+}
+
+/// Training where gradients stay on a device is training, whatever an attack looks at.
+#[test]
+fn networks_learn_on_a_device_what_they_learn_in_host_memory() {
+    let network = Network::mlp(64, &[16], 10);
+    let settings = [few_steps(), Config { clip: Some(0.5), l2: 0.1, beta: 0.0, ..few_steps() }];
+    let runs = ["none", "alie", "foe", "sign_flip", "label_flip", "mimic", "silent", "nan", "foe:nu=search"];
+    for (attack, (config, rule)) in runs.iter().zip(settings.iter().zip(["trimmed_mean", "nnm+krum"]).cycle()) {
+        let [there, here] = learn(&network, config, rule, attack).map(|history| history.expect("a run"));
+        let (steps, moved): (Vec<_>, f32) =
+            (there.points.iter().map(|p| p.step).collect(), distance(&here.parameters, &start(&network, config)));
+        assert_eq!(steps, [0, 4, 8]);
+        let apart = distance(&there.parameters, &here.parameters);
+        assert!(moved > 0.01 && apart < 1e-3 * moved, "{attack}: {apart} apart after {moved}");
+        for (a, b) in there.points.iter().zip(&here.points) {
+            assert!((a.loss - b.loss).abs() < 1e-3 && (a.accuracy - b.accuracy).abs() < 0.02, "{attack}: {a:?}, {b:?}");
+            assert!((a.lambda - b.lambda).abs() < 1e-2 && (a.spread / b.spread - 1.0).abs() < 1e-2, "{attack}: {a:?}, {b:?}");
+        }
+    }
+}
+
+/// Where a run starts: what comes of steps of length 0.
+fn start(network: &Network, config: &Config) -> Vec<f32> {
+    let still = Config { steps: 1, ..config.clone() };
+    let mut nothing = |sent: &Rows<'_>| Ok::<_, Error>(vec![0.0; sent.d()]);
+    let history = train(network, &digits::load().expect("digits"), &still, &mut NoAttack, &mut nothing);
+    history.expect("a run").parameters
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt()
+}
+
+/// What is no number ends a run on a device as in host memory.
+#[test]
+fn runs_on_a_device_end_where_they_diverge() {
+    let ends = |config: &Config, attack| {
+        let [there, here] = learn(&Network::mlp(64, &[], 10), config, "average", attack)
+            .map(|ended| ended.map(|_| ()).expect_err("no end").to_string());
+        assert_eq!(there, here);
+        there
+    };
+    let far = Config { rate: Rate { initial: 1e30, hold: 0, decay: 0.0 }, ..few_steps() };
+    assert!(ends(&far, "none").contains("a parameter is not finite"));
+    // The first step takes θ so far that the L2 term overflows, and the loss does not.
+    let away = Config { l2: 1e25, ..few_steps() };
+    assert!(ends(&away, "none").contains("step 1: a momentum is not finite"));
+    assert!(ends(&few_steps(), "mimic:worker=7").contains("no honest worker 7"));
+}
+
+/// Every layer of the convolutional networks has the same gradient on a device.
+#[test]
+fn layers_have_the_same_gradients_on_a_device() {
+    let (_, device) = shared();
+    for network in [Network::cnn(), Network::cifar_cnn()] {
+        let (inputs, classes) = network.sizes();
+        let mut random = fastrand::Rng::with_seed(4);
+        let theta = network.init(&mut random);
+        let data = Dataset { features: (0..2 * inputs).map(|_| random.f32() - 0.5).collect(), labels: vec![3, 7], inputs, classes };
+        let gradient = |network: &Network| {
+            let mut row = vec![f32::NAN; theta.len()];
+            let loss = network.gradients(&theta, &data, 1, &mut fastrand::Rng::with_seed(5), &mut row);
+            (row, loss[0])
+        };
+        let ((there, loss_there), (here, loss_here)) = (gradient(&network.clone().on(&device)), gradient(&network));
+        let (apart, length) = (distance(&there, &here), distance(&here, &vec![0.0; here.len()]));
+        assert!(length > 0.1 && apart < 1e-3 * length, "{apart} of {length}");
+        assert!((loss_there - loss_here).abs() < 1e-4, "{loss_there}, {loss_here}");
+    }
 }

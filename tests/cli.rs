@@ -58,6 +58,18 @@ fn training_draws_a_figure_and_diagnoses() {
     assert_eq!(fs::read(folder.path("a.png")).unwrap(), fs::read(folder.path("both.png")).unwrap());
 }
 
+#[cfg(feature = "train")]
+#[test]
+fn models_train_on_a_gpu_where_the_build_has_one() {
+    let folder = Folder::new();
+    let train = "train --steps 2 --attack sf --rule average --beta 0 --train-on gpu -o a.svg";
+    match cfg!(feature = "burn") {
+        true => assert!(folder.succeeds(train).contains("test accuracy after 2 steps")),
+        false => folder.fails(train, "--features train,burn"),
+    }
+    folder.fails("train --train-on gpu --device cpu", "cannot be used with '--device");
+}
+
 /// Specifications with dots in file names, results that stand twice in their file, and half a letter at its end.
 #[cfg(feature = "train")]
 #[test]

@@ -88,7 +88,7 @@ impl Attack for Alie {
     }
 
     fn row(&mut self, scene: &Scene) -> Result<Option<Vec<f32>>, AttackError> {
-        let (mean, std) = scene.mean_and_std();
+        let (mean, std) = scene.mean_and_std()?;
         let factor = match self.z {
             Deviations::Factor(factor) => factor,
             Deviations::Max => Factor::Fixed(z_max(scene.n(), scene.f())?),

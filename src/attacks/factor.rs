@@ -39,7 +39,7 @@ impl Factor {
 
 /// The search that tries rows on the rule.
 fn tried(scene: &Scene, row: &impl Fn(f64) -> Vec<f32>) -> Result<f64, AttackError> {
-    let mean = scene.mean();
+    let mean = scene.mean()?;
     search(|factor| match scene.aggregate(&row(factor)) {
         Ok(aggregate) => Ok(aggregate.iter().zip(&mean).map(|(&r, m)| (f64::from(r) - m).powi(2)).sum()),
         // What the rule refuses does no damage.

@@ -48,7 +48,7 @@ impl Attack for Foe {
     }
 
     fn row(&mut self, scene: &Scene) -> Result<Option<Vec<f32>>, AttackError> {
-        let mean = scene.mean();
+        let mean = scene.mean()?;
         self.nu.row(scene, |nu| narrow(mean.iter().map(|m| (1.0 - nu) * m))).map(Some)
     }
 }

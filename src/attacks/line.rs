@@ -148,7 +148,7 @@ mod tests {
 
     fn damage(scene: &Scene, row: &[f32]) -> f64 {
         let aggregate = scene.aggregate(row).unwrap();
-        aggregate.iter().zip(scene.mean()).map(|(&r, m)| (f64::from(r) - m).powi(2)).sum()
+        aggregate.iter().zip(scene.mean().unwrap()).map(|(&r, m)| (f64::from(r) - m).powi(2)).sum()
     }
 
     /// The row that the search on inner products finds is the one that trying rows on the rule finds, for every rule that can.

@@ -1,6 +1,6 @@
 //! Mimicking an honest worker.
 
-use super::{Attack, AttackError, Entry, Scene};
+use super::{Attack, AttackError, Entry, Scene, mean};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "mimic",
@@ -51,9 +51,9 @@ impl Mimic {
 
 impl Learned {
     /// Learns from one more step, and says whom to copy.
-    fn choose(&mut self, scene: &Scene) -> usize {
-        let (steps, honest) = (self.steps, scene.honest());
-        let now = scene.mean();
+    fn choose(&mut self, scene: &Scene) -> Result<usize, AttackError> {
+        let (steps, honest) = (self.steps, scene.honest()?);
+        let now = mean(&honest);
         if steps == 0.0 {
             self.direction = honest[0].iter().zip(&now).map(|(&x, m)| f64::from(x) - m).collect();
             self.along = vec![0.0; honest.len()];
@@ -61,7 +61,7 @@ impl Learned {
         }
         self.mean.iter_mut().zip(now).for_each(|(mean, m)| *mean += (m - *mean) / (steps + 1.0));
         let mut next: Vec<f64> = self.direction.iter().map(|z| steps * z).collect();
-        for row in honest {
+        for row in &honest {
             let away = || row.iter().zip(&self.mean).map(|(&x, m)| f64::from(x) - m);
             let along: f64 = away().zip(&self.direction).map(|(x, z)| x * z).sum();
             next.iter_mut().zip(away()).for_each(|(z, x)| *z += along * x);
@@ -70,11 +70,11 @@ impl Learned {
         if length > 0.0 {
             self.direction = next.iter().map(|z| z / length).collect();
         }
-        for (along, row) in self.along.iter_mut().zip(honest) {
+        for (along, row) in self.along.iter_mut().zip(&honest) {
             *along += row.iter().zip(&self.direction).map(|(&x, z)| f64::from(x) * z).sum::<f64>();
         }
         self.steps += 1.0;
-        (1..honest.len()).fold(0, |best, i| if self.along[i].abs() > self.along[best].abs() { i } else { best })
+        Ok((1..honest.len()).fold(0, |best, i| if self.along[i].abs() > self.along[best].abs() { i } else { best }))
     }
 }
 
@@ -91,9 +91,12 @@ impl Attack for Mimic {
     }
 
     fn row(&mut self, scene: &Scene) -> Result<Option<Vec<f32>>, AttackError> {
-        let worker = self.worker.unwrap_or_else(|| self.learned.choose(scene));
-        let row = scene.honest().get(worker).ok_or_else(|| AttackError::Impossible {
-            reason: format!("mimic: there is no honest worker {worker}, only 0 to {}", scene.honest().len() - 1),
+        let worker = match self.worker {
+            Some(worker) => worker,
+            None => self.learned.choose(scene)?,
+        };
+        let row = scene.honest()?.get(worker).copied().ok_or_else(|| AttackError::Impossible {
+            reason: format!("mimic: there is no honest worker {worker}, only 0 to {}", scene.n() - scene.f() - 1),
         })?;
         Ok(Some(row.to_vec()))
     }

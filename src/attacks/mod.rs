@@ -101,10 +101,29 @@ pub type AskRule<'a> = dyn Fn(&Rows) -> Result<Vec<f32>, BoxError> + 'a;
 /// attackers, to the factor. `None` if only trying rows can tell.
 pub type AskLine<'a> = dyn Fn(&Rows, usize) -> Option<f64> + 'a;
 
+/// The rows of the honest workers.
+#[derive(Clone, Copy)]
+enum Honest<'a> {
+    Here(&'a [&'a [f32]]),
+    Elsewhere(&'a dyn Elsewhere),
+}
+
+/// Honest rows, at least one, that are not in host memory: what is asked for is read, and no more.
+pub(crate) trait Elsewhere {
+    /// Number of rows and of coordinates, both at least 1.
+    fn sizes(&self) -> [usize; 2];
+    /// All of them, one after the other.
+    fn rows(&self) -> Result<&[f32], BoxError>;
+    /// As [`Scene::mean`].
+    fn mean(&self) -> Result<Vec<f64>, BoxError>;
+    /// As [`Scene::mean_and_std`].
+    fn mean_and_std(&self) -> Result<(Vec<f64>, Vec<f64>), BoxError>;
+}
+
 /// What an attack knows at one step: everything.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
-    honest: &'a [&'a [f32]],
+    honest: Honest<'a>,
     f: usize,
     flipped: Option<&'a [f32]>,
     rule: Option<&'a AskRule<'a>>,
@@ -120,7 +139,25 @@ impl<'a> Scene<'a> {
         let d = honest.first().ok_or(AttackError::NoHonestRow)?.len();
         match honest.iter().position(|row| row.len() != d) {
             Some(row) => Err(AttackError::Width { row, found: honest[row].len(), expected: d }),
-            None => Ok(Self { honest, f, flipped: None, rule: None, line: None }),
+            None => Ok(Self::of(Honest::Here(honest), f)),
+        }
+    }
+
+    /// A scene of rows that are not in host memory.
+    #[cfg_attr(not(all(feature = "train", feature = "burn")), allow(dead_code))] // only there are such rows
+    pub(crate) fn elsewhere(honest: &'a dyn Elsewhere, f: usize) -> Self {
+        Self::of(Honest::Elsewhere(honest), f)
+    }
+
+    fn of(honest: Honest<'a>, f: usize) -> Self {
+        Self { honest, f, flipped: None, rule: None, line: None }
+    }
+
+    /// Number of honest rows and of coordinates.
+    fn sizes(&self) -> [usize; 2] {
+        match self.honest {
+            Honest::Here(rows) => [rows.len(), rows[0].len()],
+            Honest::Elsewhere(rows) => rows.sizes(),
         }
     }
 
@@ -130,7 +167,7 @@ impl<'a> Scene<'a> {
     /// [`AttackError::Width`], naming the row after the honest ones, if it is not d long.
     pub fn with_flipped(self, flipped: &'a [f32]) -> Result<Self, AttackError> {
         if flipped.len() != self.d() {
-            return Err(AttackError::Width { row: self.honest.len(), found: flipped.len(), expected: self.d() });
+            return Err(AttackError::Width { row: self.sizes()[0], found: flipped.len(), expected: self.d() });
         }
         Ok(Self { flipped: Some(flipped), ..self })
     }
@@ -149,24 +186,32 @@ impl<'a> Scene<'a> {
 
     /// The factor c ≥ 0 with which ḡ + c·(p − ḡ) harms most, if there is a quick way to know it.
     pub fn worst_on_line(&self, p: &[f32]) -> Option<f64> {
-        let rows: Vec<&[f32]> = self.honest.iter().copied().chain([p]).collect();
-        self.line?(&Rows::from_rows(&rows).ok()?, self.f)
+        let line = self.line?;
+        let rows: Vec<&[f32]> = self.honest().ok()?.into_iter().chain([p]).collect();
+        line(&Rows::from_rows(&rows).ok()?, self.f)
     }
 
     /// What the server would make of the honest rows and f copies of `row`.
     ///
     /// # Errors
-    /// [`AttackError::RuleMissing`] without a rule; [`AttackError::Rule`] with what the rule refuses.
+    /// [`AttackError::RuleMissing`] without a rule; [`AttackError::Rule`] with what the rule refuses; as [`Scene::honest`].
     pub fn aggregate(&self, row: &[f32]) -> Result<Vec<f32>, AttackError> {
         let rule = self.rule.ok_or(AttackError::RuleMissing)?;
-        let sent: Vec<&[f32]> = self.honest.iter().copied().chain(std::iter::repeat_n(row, self.f)).collect();
+        let sent: Vec<&[f32]> = self.honest()?.into_iter().chain(std::iter::repeat_n(row, self.f)).collect();
         let rows = Rows::from_rows(&sent).map_err(|error| AttackError::Rule(error.into()))?;
         rule(&rows).map_err(AttackError::Rule)
     }
 
-    /// The rows that the honest workers send; at least one, all d long.
-    pub fn honest(&self) -> &'a [&'a [f32]] {
-        self.honest
+    /// The rows that the honest workers send; at least one, all d long. Where they are on a device this reads all of them;
+    /// [`Scene::mean`] and [`Scene::mean_and_std`] read one or two rows.
+    ///
+    /// # Errors
+    /// [`AttackError::Unread`] when a device fails.
+    pub fn honest(&self) -> Result<Vec<&'a [f32]>, AttackError> {
+        match self.honest {
+            Honest::Here(rows) => Ok(rows.to_vec()),
+            Honest::Elsewhere(rows) => Ok(rows.rows().map_err(AttackError::Unread)?.chunks_exact(self.d()).collect()),
+        }
     }
 
     /// Number of attackers.
@@ -176,12 +221,12 @@ impl<'a> Scene<'a> {
 
     /// Number of workers: honest rows and attackers.
     pub fn n(&self) -> usize {
-        self.honest.len() + self.f
+        self.sizes()[0] + self.f
     }
 
     /// Number of coordinates.
     pub fn d(&self) -> usize {
-        self.honest[0].len()
+        self.sizes()[1]
     }
 
     /// The row of flipped labels, if the caller gave one.
@@ -189,23 +234,36 @@ impl<'a> Scene<'a> {
         self.flipped
     }
 
-    /// ḡ: the mean of the honest rows, summed in f64.
-    pub fn mean(&self) -> Vec<f64> {
-        mean(self.honest)
+    /// ḡ: the mean of the honest rows, summed in f64, or in f32 on a device.
+    ///
+    /// # Errors
+    /// As [`Scene::honest`].
+    pub fn mean(&self) -> Result<Vec<f64>, AttackError> {
+        match self.honest {
+            Honest::Here(rows) => Ok(mean(rows)),
+            Honest::Elsewhere(rows) => rows.mean().map_err(AttackError::Unread),
+        }
     }
 
     /// (ḡ, s): mean and unbiased standard deviation (divisor n − f − 1) per coordinate; s = 0 for a single honest row.
-    pub fn mean_and_std(&self) -> (Vec<f64>, Vec<f64>) {
-        let mean = self.mean();
+    ///
+    /// # Errors
+    /// As [`Scene::honest`].
+    pub fn mean_and_std(&self) -> Result<(Vec<f64>, Vec<f64>), AttackError> {
+        let rows = match self.honest {
+            Honest::Here(rows) => rows,
+            Honest::Elsewhere(rows) => return rows.mean_and_std().map_err(AttackError::Unread),
+        };
+        let mean = mean(rows);
         let mut std = vec![0.0; self.d()];
-        for row in self.honest {
+        for row in rows {
             for ((s, &x), m) in std.iter_mut().zip(*row).zip(&mean) {
                 *s += (f64::from(x) - m).powi(2);
             }
         }
-        let freedom = (self.honest.len() - 1).max(1) as f64;
+        let freedom = (rows.len() - 1).max(1) as f64;
         std.iter_mut().for_each(|s| *s = (*s / freedom).sqrt());
-        (mean, std)
+        Ok((mean, std))
     }
 }
 
@@ -297,6 +355,9 @@ pub enum AttackError {
     /// The rule, asked by an attack, failed.
     #[error("the attack asked the rule, which failed: {0}")]
     Rule(#[source] BoxError),
+    /// The honest rows are on a device that failed.
+    #[error("the honest rows could not be read: {0}")]
+    Unread(#[source] BoxError),
     /// The attack has no row for these workers.
     #[error("{reason}")]
     Impossible {
@@ -363,13 +424,13 @@ mod tests {
         let scene = Scene::new(&honest, 3).unwrap();
         assert_eq!((scene.n(), scene.d(), scene.f()), (4, 2, 3));
         assert!(scene.with_flipped(&[0.0]).is_err());
-        assert_eq!(scene.mean_and_std(), (vec![1.0, 2.0], vec![0.0, 0.0]));
+        assert_eq!(scene.mean_and_std().unwrap(), (vec![1.0, 2.0], vec![0.0, 0.0]));
     }
 
     #[test]
     fn moments_keep_their_digits_far_from_zero() {
         let honest: [&[f32]; 3] = [&[1e7 - 1.0], &[1e7], &[1e7 + 1.0]];
-        assert_eq!(Scene::new(&honest, 0).unwrap().mean_and_std(), (vec![1e7], vec![1.0]));
+        assert_eq!(Scene::new(&honest, 0).unwrap().mean_and_std().unwrap(), (vec![1e7], vec![1.0]));
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Attack for NoAttack {
     }
 
     fn row(&mut self, scene: &Scene) -> Result<Option<Vec<f32>>, AttackError> {
-        Ok(Some(narrow(scene.mean())))
+        Ok(Some(narrow(scene.mean()?)))
     }
 }
 

@@ -25,7 +25,7 @@ impl Attack for SignFlip {
     }
 
     fn row(&mut self, scene: &Scene) -> Result<Option<Vec<f32>>, AttackError> {
-        Ok(Some(narrow(scene.mean().iter().map(|m| -m))))
+        Ok(Some(narrow(scene.mean()?.iter().map(|m| -m))))
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::model::{self, Model};
-use super::{Config, Rate, Split, TrainError, check_sizes, cifar, digits, idx};
+use super::{Config, Network, Rate, Split, TrainError, check_sizes, cifar, digits, idx, model};
 
 /// One line of the list of data sets.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +33,9 @@ impl Source {
     ///
     /// # Errors
     /// As [`model::by_name`]; [`TrainError::Data`] for a model of other sizes.
-    pub fn model(&self, spec: &str) -> Result<Box<dyn Model>, TrainError> {
+    pub fn model(&self, spec: &str) -> Result<Network, TrainError> {
         let model = model::by_name(spec, self.sizes.0, self.sizes.1)?;
-        check_sizes(&*model, self.sizes)?;
+        check_sizes(&model, self.sizes)?;
         Ok(model)
     }
 
@@ -113,6 +112,7 @@ pub fn by_name(name: &str) -> Result<&'static Source, TrainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::Model;
 
     #[test]
     fn every_data_set_has_settings_that_can_run_and_a_model_that_fits() {

@@ -38,6 +38,7 @@ mod idx;
 pub mod model;
 mod network;
 mod partition;
+mod place;
 mod server;
 
 pub use crate::attacks::BoxError;
@@ -45,19 +46,25 @@ pub use dataset::{Dataset, Split};
 pub use model::Model;
 pub use network::Network;
 pub use partition::Partition;
+#[cfg(feature = "burn")]
+pub use place::TensorServer;
 pub use server::{RuleServer, Server};
 
-use std::{cell::RefCell, iter};
+use std::iter;
+use std::sync::Arc;
 
 use fastrand::Rng;
 
-use crate::Rows;
-use crate::attacks::{AskLine, AskRule, Attack, AttackError, Scene, mean, narrow};
+use crate::attacks::{Attack, AttackError, mean, narrow};
 use crate::gram::MOST_ROWS;
-use crate::matrix::room;
+#[cfg(feature = "burn")]
+use place::OnDevice;
+use place::{Host, Place};
 
 /// Most examples in a step, of all workers.
 const TOGETHER: usize = 1 << 20;
+/// What fails where gradients are taken.
+const MODEL: &str = "the model's device";
 
 /// The learning rate γₜ = initial / (1 + decay·⌊t / hold⌋).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -282,90 +289,123 @@ pub fn train_with(
     server: &mut dyn Server,
     progress: &mut dyn FnMut(&Point),
 ) -> Result<History, TrainError> {
-    config.check()?;
-    check_data(model, data)?;
-    let d = model.parameters();
-    let attackers = attack.attackers(config.byzantine).min(config.byzantine);
-    let honest = config.workers - attackers;
+    let mut start = Start::of(model, data, config, attack)?;
+    let no_room =
+        TrainError::Setting { setting: "workers", needs: "fewer, or the model smaller: there is no memory for their gradients" };
+    let mut place = Host::new(model, server, start.workers.len(), std::mem::take(&mut start.theta)).ok_or(no_room)?;
+    start.run(&mut place, attack, progress)
+}
 
-    let mut seeds = Rng::with_seed(config.seed);
-    let mut theta = model.init(&mut seeds.fork());
-    length("the model's start", 0, &theta, d)?;
-    let mut workers: Vec<_> = (0..honest).map(|_| seeds.fork()).collect();
-    let shares = config.partition.shares(&data.train, honest, &mut seeds.fork())?;
-    let mut noise = seeds.fork();
-    let no_room = |_| TrainError::Setting {
-        setting: "workers",
-        needs: "fewer, or the model smaller: there is no memory for their gradients",
-    };
-    let mut gradients = room(honest, d, 0.0f32).map_err(no_room)?;
-    let mut momentums = room(honest, d, 0.0f32).map_err(no_room)?;
-    let mut points = vec![];
+/// [`train_with`] of a network on a device of burn (`network.on(&device)`) that the server's engine shares: gradients, momentums and θ
+/// stay there. What passes through the host at a step is the batches, the losses, and the attackers' row with what it is made of:
+/// the mean of the momentums, with their deviations for ALIE; all momentums for attacks that look at single rows or search, and
+/// at steps that are measured.
+///
+/// The same seed draws the same batches as on the host; values differ by rounding.
+///
+/// # Errors
+/// As [`train_with`].
+#[cfg(feature = "burn")]
+pub fn train_on_device(
+    network: &Network,
+    data: &Split,
+    config: &Config,
+    attack: &mut dyn Attack,
+    server: &TensorServer,
+    progress: &mut dyn FnMut(&Point),
+) -> Result<History, TrainError> {
+    let start = Start::of(network, data, config, attack)?;
+    let mut place = OnDevice::new(network, server, start.workers.len(), &start.theta);
+    start.run(&mut place, attack, progress)
+}
 
-    for step in 0..config.steps {
-        let draws = workers
-            .iter_mut()
-            .zip(&shares)
-            .flat_map(|(rng, share)| iter::repeat_with(|| share[rng.usize(..share.len())]).take(config.batch).collect::<Vec<_>>());
-        let batch = data.train.select(draws);
-        let mut honest_gradients = |batch: &Dataset, rows: &mut [f32]| {
-            let losses = model.gradients(&theta, batch, honest, &mut noise, rows);
-            for row in rows.chunks_exact_mut(d) {
-                row.iter_mut().zip(&theta).for_each(|(g, t)| *g += config.l2 * t);
-                config.clip.iter().for_each(|&longest| clip(row, longest));
-            }
-            losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / honest as f64
-        };
+/// A run at its start: all that its seed decides before the first step.
+struct Start<'a> {
+    data: &'a Split,
+    config: &'a Config,
+    attackers: usize,
+    d: usize,
+    theta: Vec<f32>,
+    /// The batches of each honest worker.
+    workers: Vec<Rng>,
+    /// The training examples of each.
+    shares: Vec<Arc<[usize]>>,
+    /// For models that learn with noise.
+    noise: Rng,
+}
 
-        let loss = honest_gradients(&batch, &mut gradients);
-        finite("the loss", step, &[loss as f32])?;
-        momentums.iter_mut().zip(&gradients).for_each(|(m, g)| *m = config.beta * *m + (1.0 - config.beta) * g);
-        // A rule would take overflowing honest workers for hostile ones.
-        finite("a momentum", step, &momentums)?;
-        let flipped = (attackers > 0 && attack.flips_labels()).then(|| {
-            honest_gradients(&batch.flipped(), &mut gradients);
-            narrow(mean(&gradients.chunks_exact(d).collect::<Vec<_>>()))
-        });
+impl<'a> Start<'a> {
+    fn of(model: &dyn Model, data: &'a Split, config: &'a Config, attack: &dyn Attack) -> Result<Self, TrainError> {
+        config.check()?;
+        check_data(model, data)?;
+        let attackers = attack.attackers(config.byzantine).min(config.byzantine);
+        let honest = config.workers - attackers;
+        let mut seeds = Rng::with_seed(config.seed);
+        let theta = model.init(&mut seeds.fork());
+        let d = model.parameters();
+        length("the model's start", 0, theta.len(), d)?;
+        let workers: Vec<_> = (0..honest).map(|_| seeds.fork()).collect();
+        let shares = config.partition.shares(&data.train, honest, &mut seeds.fork())?;
+        Ok(Self { data, config, attackers, d, theta, workers, shares, noise: seeds.fork() })
+    }
 
-        let sent: Vec<&[f32]> = momentums.chunks_exact(d).collect();
-        let failed = |source| TrainError::Part { what: "the server", step, source };
-        let (sent, aggregate) = {
-            let server = RefCell::new(&mut *server);
-            let ask = |rows: &Rows| server.borrow_mut().combine(rows);
-            let line = |rows: &Rows, attackers| server.borrow_mut().worst_on_line(rows, attackers);
+    /// All steps.
+    fn run(
+        mut self,
+        place: &mut dyn Place,
+        attack: &mut dyn Attack,
+        progress: &mut dyn FnMut(&Point),
+    ) -> Result<History, TrainError> {
+        let Self { data, config, attackers, d, .. } = self;
+        let mut points = vec![];
+        for step in 0..config.steps {
+            let failed = |what| move |source| TrainError::Part { what, step, source };
+            let draws = self.workers.iter_mut().zip(&self.shares).flat_map(|(rng, share)| {
+                iter::repeat_with(|| share[rng.usize(..share.len())]).take(config.batch).collect::<Vec<_>>()
+            });
+            let batch = data.train.select(draws);
+            let loss = place.gradients(&batch, config, &mut self.noise).map_err(failed(MODEL))?;
+            finite("the loss", step, (loss as f32).is_finite())?;
+            // A rule would take overflowing honest workers for hostile ones.
+            finite("a momentum", step, place.update(config.beta).map_err(failed(MODEL))?)?;
             let row = match attackers {
                 0 => None,
-                _ => byzantine_row(attack, &sent, attackers, flipped.as_deref(), (&ask, &line))
-                    .map_err(|source| TrainError::Attack { step, source })?,
+                _ => {
+                    let flipped = match attack.flips_labels() {
+                        true => {
+                            place.gradients(&batch.flipped(), config, &mut self.noise).map_err(failed(MODEL))?;
+                            Some(place.mean_gradient().map_err(failed(MODEL))?)
+                        }
+                        false => None,
+                    };
+                    place.attacked(attack, attackers, flipped.as_deref()).map_err(|source| TrainError::Attack { step, source })?
+                }
             };
-            let rows: Vec<&[f32]> =
-                sent.iter().copied().chain(row.iter().flat_map(|row| iter::repeat_n(&row[..], attackers))).collect();
-            let aggregate = Rows::from_rows(&rows).map_err(Into::into).and_then(|rows| ask(&rows)).map_err(failed)?;
-            (sent, aggregate)
-        };
-        length("the aggregate", step, &aggregate, d)?;
+            length("the aggregate", step, place.combine(row.as_deref(), attackers).map_err(failed("the server"))?, d)?;
 
-        let done = step + 1;
-        let due = done % config.measure == 0 || done == config.steps;
-        let averaging = (step == 0 || due).then(|| averaging(&sent, &aggregate));
-        let mut measure = |step, theta: &[f32]| {
-            let (lambda, spread) = averaging.expect("measured at this step");
-            let point = Point { step, accuracy: model.accuracy(theta, &data.test), loss, lambda, spread };
-            progress(&point);
-            points.push(point);
-        };
-        if step == 0 {
-            measure(0, &theta);
+            let done = step + 1;
+            let due = done % config.measure == 0 || done == config.steps;
+            let averaging = (step == 0 || due).then(|| place.averaging()).transpose().map_err(failed(MODEL))?;
+            let mut measure = |done, place: &dyn Place| -> Result<(), TrainError> {
+                let (lambda, spread) = averaging.expect("measured at this step");
+                let accuracy = place.accuracy(&data.test).map_err(failed(MODEL))?;
+                let point = Point { step: done, accuracy, loss, lambda, spread };
+                progress(&point);
+                points.push(point);
+                Ok(())
+            };
+            if step == 0 {
+                measure(0, place)?;
+            }
+            finite("the aggregate", step, place.finite().map_err(failed("the server"))?)?;
+            finite("a parameter", step, place.step(config.rate.at(step)).map_err(failed(MODEL))?)?;
+            if due {
+                measure(done, place)?;
+            }
         }
-        finite("the aggregate", step, &aggregate)?;
-        let rate = config.rate.at(step);
-        theta.iter_mut().zip(&aggregate).for_each(|(t, r)| *t -= rate * r);
-        finite("a parameter", step, &theta)?;
-        if due {
-            measure(done, &theta);
-        }
+        let parameters = place.parameters().map_err(|source| TrainError::Part { what: MODEL, step: config.steps, source })?;
+        Ok(History { points, parameters })
     }
-    Ok(History { points, parameters: theta })
 }
 
 /// Whether examples of so many features in so many classes fit the model.
@@ -397,21 +437,6 @@ fn check_data(model: &dyn Model, data: &Split) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// The row of the Byzantine workers, if they send one.
-fn byzantine_row(
-    attack: &mut dyn Attack,
-    honest: &[&[f32]],
-    f: usize,
-    flipped: Option<&[f32]>,
-    (ask, line): (&AskRule, &AskLine),
-) -> Result<Option<Vec<f32>>, AttackError> {
-    let scene = Scene::new(honest, f)?.with_rule(ask).with_line(line);
-    attack.row(&match flipped {
-        Some(row) => scene.with_flipped(row)?,
-        None => scene,
-    })
-}
-
 /// The realised coefficient of resilience and the spread of the honest rows: see [`Point`].
 fn averaging(honest: &[&[f32]], aggregate: &[f32]) -> (f64, f64) {
     let mean = narrow(mean(honest));
@@ -435,26 +460,17 @@ fn distance2(a: &[f32], b: &[f32]) -> f64 {
     sums.iter().sum()
 }
 
-/// Scales a row down to the norm `longest` if it is longer.
-fn clip(row: &mut [f32], longest: f32) {
-    let norm = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
-    let factor = (f64::from(longest) / norm) as f32;
-    if factor < 1.0 {
-        row.iter_mut().for_each(|x| *x *= factor);
-    }
-}
-
-fn finite(what: &'static str, step: usize, values: &[f32]) -> Result<(), TrainError> {
-    match values.iter().all(|x| x.is_finite()) {
+fn finite(what: &'static str, step: usize, finite: bool) -> Result<(), TrainError> {
+    match finite {
         true => Ok(()),
         false => Err(TrainError::NonFinite { what, step }),
     }
 }
 
-fn length(what: &'static str, step: usize, values: &[f32], expected: usize) -> Result<(), TrainError> {
-    match values.len() == expected {
+fn length(what: &'static str, step: usize, found: usize, expected: usize) -> Result<(), TrainError> {
+    match found == expected {
         true => Ok(()),
-        false => Err(TrainError::Length { what, step, found: values.len(), expected }),
+        false => Err(TrainError::Length { what, step, found, expected }),
     }
 }
 

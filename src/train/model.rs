@@ -42,7 +42,7 @@ pub const MODELS: [&str; 4] = ["logistic", "mlp[:hidden=100]", "cnn", "cifar_cnn
 ///
 /// # Errors
 /// [`TrainError::Unknown`] for a name outside [`MODELS`], [`TrainError::Spec`] for parameters that it does not take.
-pub fn by_name(spec: &str, inputs: usize, classes: usize) -> Result<Box<dyn Model>, TrainError> {
+pub fn by_name(spec: &str, inputs: usize, classes: usize) -> Result<Network, TrainError> {
     let (name, rest) = spec.split_once(':').map_or((spec, None), |(name, rest)| (name, Some(rest)));
     let mut parameters = Parameters::parse(spec, rest)?;
     let network = match name {
@@ -56,7 +56,7 @@ pub fn by_name(spec: &str, inputs: usize, classes: usize) -> Result<Box<dyn Mode
         _ => return Err(TrainError::Unknown { what: "model", name: name.into(), known: MODELS.join(", ") }),
     };
     parameters.finish(name)?;
-    Ok(Box::new(network))
+    Ok(network)
 }
 
 #[cfg(test)]

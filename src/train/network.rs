@@ -120,14 +120,25 @@ impl Network {
         self.layers.iter().filter_map(|layer| layer.blocks()).flatten()
     }
 
-    /// Each block of θ as a tensor.
-    fn split(&self, theta: &[f32], device: &Device) -> Vec<Tensor<1>> {
+    /// The same on another device of burn: host θ and gradients pass through their data, on every call.
+    #[must_use]
+    pub fn on(self, device: &Device) -> Self {
+        Self { device: device.clone().inner(), ..self }
+    }
+
+    /// θ as a tensor on its device.
+    pub(super) fn tensor(&self, theta: &[f32]) -> Tensor<1> {
         assert_eq!(theta.len(), self.parameters(), "length of the parameter vector");
-        let mut rest = theta;
+        Tensor::from_data(TensorData::from(theta), &self.device)
+    }
+
+    /// Each block of θ.
+    fn split(&self, theta: &Tensor<1>) -> Vec<Tensor<1>> {
+        let mut at = 0;
         let next = |length| {
-            let (block, after) = rest.split_at(length);
-            rest = after;
-            Tensor::from_data(TensorData::from(block), device)
+            let block = theta.clone().narrow(0, at, length);
+            at += length;
+            block
         };
         self.blocks().map(next).collect()
     }
@@ -177,6 +188,44 @@ impl Network {
     }
 }
 
+impl Network {
+    /// The loss of each of w workers at θ and its gradient, block by block, as [`Model::gradients`] has them. Workers take turns: their
+    /// batches stay in the cache, and the tensors of θ are shared.
+    pub(super) fn each(
+        &self,
+        theta: &Tensor<1>,
+        batch: &Dataset,
+        w: usize,
+        rng: &mut Rng,
+    ) -> impl Iterator<Item = (Tensor<1>, Vec<Tensor<1>>)> {
+        let size = batch.len() / w;
+        let theta: Vec<Tensor<1>> = self.split(theta).into_iter().map(|block| Tensor::from_inner(block).require_grad()).collect();
+        let batches = batch.features.chunks_exact(size * batch.inputs).zip(batch.labels.chunks_exact(size));
+        batches.map(move |(features, labels)| {
+            let labels: Vec<i64> = labels.iter().map(|&y| y.into()).collect();
+            let labels = Tensor::<2, Int>::from_data(TensorData::new(labels, [size, 1]), &theta[0].device());
+            let loss = -self.forward(&theta, features, Some(&mut *rng)).gather(1, labels).mean();
+            let mut gradients = loss.backward();
+            let gradient = |block: &Tensor<1>| block.grad_remove(&mut gradients).expect("the loss depends on every block");
+            let blocks = theta.iter().map(gradient).collect();
+            (loss.inner(), blocks)
+        })
+    }
+
+    /// As [`Model::accuracy`].
+    pub(super) fn share_right(&self, theta: &Tensor<1>, data: &Dataset) -> f64 {
+        let theta = self.split(theta);
+        let parts = data.features.chunks(TOGETHER * data.inputs).zip(data.labels.chunks(TOGETHER));
+        let right = |(features, labels): (&[f32], &[u8])| {
+            let scores = self.forward(&theta, features, None).into_data();
+            let scores = scores.as_slice::<f32>().expect("the models compute in f32").chunks_exact(self.classes);
+            let best = |row: &[f32]| (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
+            scores.zip(labels).filter(|(row, y)| best(row) == usize::from(**y)).count()
+        };
+        parts.map(right).sum::<usize>() as f64 / data.len() as f64
+    }
+}
+
 impl Model for Network {
     fn sizes(&self) -> (usize, usize) {
         (self.image.iter().product(), self.classes)
@@ -190,20 +239,12 @@ impl Model for Network {
         self.layers.iter().flat_map(|layer| layer.init(rng)).collect()
     }
 
-    /// Workers take turns: their batches stay in the cache, and the tensors of θ are shared.
     fn gradients(&self, theta: &[f32], batch: &Dataset, w: usize, rng: &mut Rng, rows: &mut [f32]) -> Vec<f32> {
-        let device = self.device.clone().autodiff();
-        let theta: Vec<Tensor<1>> = self.split(theta, &device).into_iter().map(Tensor::require_grad).collect();
-        let size = batch.len() / w;
-        let batches = batch.features.chunks_exact(size * batch.inputs).zip(batch.labels.chunks_exact(size));
-        let one = |((features, labels), row): ((&[f32], &[u8]), &mut [f32])| {
-            let labels: Vec<i64> = labels.iter().map(|&y| y.into()).collect();
-            let labels = Tensor::<2, Int>::from_data(TensorData::new(labels, [size, 1]), &device);
-            let loss = -self.forward(&theta, features, Some(rng)).gather(1, labels).mean();
-            let mut gradients = loss.backward();
+        let rows = rows.chunks_exact_mut(self.parameters());
+        let one = |(row, (loss, blocks)): (&mut [f32], (Tensor<1>, Vec<Tensor<1>>))| {
             let mut rest = row;
-            for block in &theta {
-                let gradient = block.grad_remove(&mut gradients).expect("the loss depends on every block").into_data();
+            for block in blocks {
+                let gradient = block.into_data();
                 let gradient = gradient.as_slice().expect("the models compute in f32");
                 let (to, after) = rest.split_at_mut(gradient.len());
                 to.copy_from_slice(gradient);
@@ -211,19 +252,11 @@ impl Model for Network {
             }
             loss.into_scalar::<f32>()
         };
-        batches.zip(rows.chunks_exact_mut(self.parameters())).map(one).collect()
+        rows.zip(self.each(&self.tensor(theta), batch, w, rng)).map(one).collect()
     }
 
     fn accuracy(&self, theta: &[f32], data: &Dataset) -> f64 {
-        let theta = self.split(theta, &self.device);
-        let parts = data.features.chunks(TOGETHER * data.inputs).zip(data.labels.chunks(TOGETHER));
-        let right = |(features, labels): (&[f32], &[u8])| {
-            let scores = self.forward(&theta, features, None).into_data();
-            let scores = scores.as_slice::<f32>().expect("the models compute in f32").chunks_exact(self.classes);
-            let best = |row: &[f32]| (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
-            scores.zip(labels).filter(|(row, y)| best(row) == usize::from(**y)).count()
-        };
-        parts.map(right).sum::<usize>() as f64 / data.len() as f64
+        self.share_right(&self.tensor(theta), data)
     }
 }
 

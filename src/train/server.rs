@@ -39,9 +39,9 @@ where
 #[derive(Clone, Debug)]
 pub struct RuleServer {
     engine: Engine,
-    rule: Arc<dyn Rule>,
-    n: usize,
-    f: usize,
+    pub(super) rule: Arc<dyn Rule>,
+    pub(super) n: usize,
+    pub(super) f: usize,
 }
 
 impl RuleServer {

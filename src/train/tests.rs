@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::attacks::{self, NoAttack, SignFlip, by_name, list};
-use crate::{Engine, Spec};
+use crate::{Engine, Rows, Spec};
 
 fn model() -> Network {
     Network::mlp(64, &[], 10)

@@ -11,6 +11,8 @@ mod mapping;
 mod npy;
 mod output;
 mod picture;
+#[cfg(feature = "train")]
+mod place;
 mod print;
 #[cfg(feature = "train")]
 mod reproduce;

@@ -21,14 +21,19 @@ use resam::{
     Engine, Spec,
     attacks::{self, AttackError},
     train::{
-        BoxError, Config, Model, Point, RuleServer, Split, TrainError,
+        BoxError, Config, Model, Network, Point, RuleServer, Split, TrainError,
         datasets::{self, Source},
         figure::{Curve, Panel, svg},
-        train_with,
     },
 };
 
-use crate::{output::publish, picture::Figure, print, settings::Settings};
+use crate::{
+    output::publish,
+    picture::Figure,
+    place::{Place, TrainOn},
+    print,
+    settings::Settings,
+};
 
 const BASELINE: &str = "average";
 /// The attacks of a run that names none. The last one does not hide among the honest rows but shouts, and an average listens.
@@ -68,9 +73,14 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = Config::default().seed)]
     seed: u64,
 
-    /// Where the rule runs; the model always trains on the CPU
+    /// Where the rule runs
     #[arg(long, default_value = "auto")]
     device: String,
+
+    /// Where the model trains. On a GPU, burn's default one, the rule runs there too, and gradients and momentums stay; numbers
+    /// differ from the CPU's by rounding. It needs a build with the feature burn
+    #[arg(long, value_name = "cpu|gpu", value_enum, default_value = "cpu", hide_possible_values = true, conflicts_with = "device")]
+    train_on: TrainOn,
 
     #[command(flatten)]
     settings: Settings,
@@ -84,7 +94,7 @@ pub struct TrainArgs {
     #[arg(long, conflicts_with = "quiet")]
     diagnose: bool,
 
-    /// Runs side by side [default: the number of cores]
+    /// Runs side by side [default: the number of cores; 1 on a GPU]
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
 
@@ -121,7 +131,7 @@ Examples:
   resam train --dataset mnist --data ~/mnist --model cnn --measure 50
   resam train --dataset fashion_mnist --split dirichlet:alpha=0.5 --attack mimic
 
-Same options, same seed: same numbers.";
+Same options, same seed, same device: same numbers.";
 
 /// One run: an attack, a rule, a momentum.
 pub struct Job<'a> {
@@ -132,8 +142,8 @@ pub struct Job<'a> {
 
 /// What all runs share.
 pub struct Task<'a> {
-    pub engine: Engine,
-    pub model: &'a dyn Model,
+    pub place: &'a Place,
+    pub model: &'a Network,
     pub data: &'a Split,
     pub config: &'a Config,
 }
@@ -155,11 +165,12 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
     config.check()?;
     let attacks = args.attacks();
     let titles = attacks.iter().map(|spec| title(spec)).collect::<Result<Vec<_>, _>>()?;
-    let model = &*source.model(args.settings.model(source))?;
+    let model = source.model(args.settings.model(source))?;
     let rules = args.rules();
-    let engine = Engine::open_blocking(&args.device)?;
+    let place = &Place::open(args.train_on, &args.device)?;
+    let model = &place.put(model);
     for rule in &rules {
-        server(&engine, rule, config)?; // a wrong SPEC or a bad (n, f) must not wait for its turn
+        server(place.engine(), rule, config)?; // a wrong SPEC or a bad (n, f) must not wait for its turn
     }
     let columns: Vec<(&str, f32)> = rules.iter().flat_map(|rule| args.betas().map(move |beta| (*rule, beta))).collect();
     let jobs: Vec<Job> = attacks.iter().flat_map(|attack| columns.iter().map(|&(rule, beta)| Job { attack, rule, beta })).collect();
@@ -169,8 +180,8 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
 
     let data = &source.load(args.settings.data.as_deref())?;
     let bar = bar(args.quiet, jobs.len() * config.steps);
-    let task = Task { engine, model, data, config };
-    let runs = in_parallel(args.threads, &jobs, |job| task.run(job, &bar));
+    let task = Task { place, model, data, config };
+    let runs = in_parallel(place.threads(args.threads), &jobs, |job| task.run(job, &bar));
     bar.finish_and_clear();
     let runs = runs.into_iter().collect::<Result<Vec<_>, _>>()?;
 
@@ -190,7 +201,7 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
             writeln!(out, "\nLargest ‖R − m̄‖ / max ‖mᵢ − mⱼ‖ of the steps measured:\n")?;
             out += &table(&attacks, &labels, &runs, largest);
             for rule in rules {
-                let lambda = server(&task.engine, rule, config)?.lambda(model.parameters());
+                let lambda = server(place.engine(), rule, config)?.lambda(model.parameters());
                 writeln!(out, "λ of {rule}: {}", lambda.map_or("none, or none known".into(), |lambda| format!("{lambda:.3}")))?;
             }
         }
@@ -244,13 +255,13 @@ impl Task<'_> {
     pub fn run(&self, job: &Job, bar: &ProgressBar) -> Result<Run, BoxError> {
         let config = Config { beta: job.beta, ..self.config.clone() };
         let mut attack = attacks::by_name(job.attack)?;
-        let mut server = server(&self.engine, job.rule, &config)?;
+        let server = server(self.place.engine(), job.rule, &config)?;
         let mut points: Vec<Point> = vec![];
         let mut progress = |point: &Point| {
             bar.inc((point.step - points.last().map_or(0, |last| last.step)) as u64);
             points.push(*point);
         };
-        let ended = train_with(self.model, self.data, &config, &mut *attack, &mut server, &mut progress);
+        let ended = self.place.train((self.model, self.data, &config), &mut *attack, server, &mut progress);
         let last = points.last().map_or(0, |last| last.step);
         bar.inc(config.steps.saturating_sub(last) as u64); // those that a run which broke off has no need of
         let (diverged, refused) = match ended {
@@ -412,8 +423,8 @@ mod tests {
     fn steps_that_a_run_has_no_need_of_count() {
         let config = &Config { byzantine: 3, steps: 20, ..Config::default() };
         let data = &resam::train::digits::load().unwrap();
-        let model = &*datasets::by_name("digits").unwrap().model("logistic").unwrap();
-        let task = Task { engine: Engine::cpu(), model, data, config };
+        let model = &datasets::by_name("digits").unwrap().model("logistic").unwrap();
+        let task = Task { place: &Place::Host(Engine::cpu()), model, data, config };
         for (rule, ends) in [("average", (true, false)), ("krum:f=1", (false, true)), ("krum", (false, false))] {
             let bar = bar(true, config.steps);
             let run = task.run(&Job { attack: "nan", rule, beta: 0.0 }, &bar).unwrap();

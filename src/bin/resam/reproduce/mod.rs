@@ -4,11 +4,11 @@ mod grid;
 mod report;
 mod results;
 
+use crate::place::{Place, TrainOn};
 use crate::print;
 use crate::train::{Job, Task, bar, in_parallel, largest_lambda};
 use clap::Args;
 use grid::{Grid, Key};
-use resam::Engine;
 use resam::train::{BoxError, datasets};
 use results::{Outcome, Results};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -53,13 +53,17 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
 
-    /// Runs side by side [default: the number of cores]
+    /// Runs side by side [default: the number of cores; 1 on a GPU]
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
 
-    /// Where the rules run; the models always train on the CPU
+    /// Where the rules run
     #[arg(long, default_value = "cpu")]
     device: String,
+
+    /// Where the models train, as of `resam train`
+    #[arg(long, value_name = "cpu|gpu", value_enum, default_value = "cpu", hide_possible_values = true, conflicts_with = "device")]
+    train_on: TrainOn,
 
     /// Print nothing but errors
     #[arg(short, long)]
@@ -94,29 +98,29 @@ pub fn run(args: ReproduceArgs) -> Result<(), BoxError> {
         None => (SMOKE.into(), "the smoke grid".into()),
     };
     let grid = Grid::parse(&text).map_err(|error| format!("{name}: {error}"))?;
-    let engine = Engine::open_blocking(&args.device)?;
-    let (keys, left_out) = grid.runs(&engine).map_err(|error| format!("{name}: {error}"))?;
+    let place = Place::open(args.train_on, &args.device)?;
+    let (keys, left_out) = grid.runs(place.engine()).map_err(|error| format!("{name}: {error}"))?;
     let path = args.out.join("results.jsonl");
     let wanted: HashMap<String, usize> = keys.iter().enumerate().map(|(at, key)| (key.line(), at)).collect();
-    let place = |outcome: &Outcome| wanted.get(&outcome.key.line()).copied();
+    let at = |outcome: &Outcome| wanted.get(&outcome.key.line()).copied();
     let (mut outcomes, failure) = if args.report_only {
         (results::read(&path)?, None)
     } else {
         make(&args.out)?;
         let (results, found) = Results::open(&path)?;
-        let done: HashSet<Option<usize>> = found.iter().map(place).collect();
+        let done: HashSet<Option<usize>> = found.iter().map(at).collect();
         let open: Vec<&Key> = keys.iter().enumerate().filter(|(at, _)| !done.contains(&Some(*at))).map(|(_, key)| key).collect();
-        let (new, failure) = args.run_all(&engine, &grid, &open, &results);
+        let (new, failure) = args.run_all(&place, &grid, &open, &results);
         ([found, new].concat(), failure)
     };
     if let Some(error) = failure {
         return Err(error);
     }
     // As the grid names them, not as they ended.
-    outcomes.retain(|outcome| place(outcome).is_some());
-    outcomes.sort_by_key(place);
+    outcomes.retain(|outcome| at(outcome).is_some());
+    outcomes.sort_by_key(at);
     // Two files put together, or two processes on a file system without locks: what was run twice counts once.
-    outcomes.dedup_by_key(|outcome| place(outcome));
+    outcomes.dedup_by_key(|outcome| at(outcome));
     let folder = args.report.as_ref().unwrap_or(&args.out);
     make(folder)?;
     report::write(folder, &outcomes, keys.len(), &left_out)?;
@@ -135,7 +139,7 @@ fn make(folder: &Path) -> Result<(), BoxError> {
 
 impl ReproduceArgs {
     /// What came of the runs that ended, and the first failure: after it no other run begins.
-    fn run_all(&self, engine: &Engine, grid: &Grid, open: &[&Key], results: &Results) -> (Vec<Outcome>, Option<BoxError>) {
+    fn run_all(&self, place: &Place, grid: &Grid, open: &[&Key], results: &Results) -> (Vec<Outcome>, Option<BoxError>) {
         let folder = self.data.as_deref().or(grid.settings.data.as_deref());
         let mut data = BTreeMap::new();
         for key in open {
@@ -154,8 +158,8 @@ impl ReproduceArgs {
             }
             let start = Instant::now();
             let (data, config) = (&data[&key.dataset], &key.config()?);
-            let model = &*datasets::by_name(&key.dataset)?.model(&key.model)?;
-            let task = Task { engine: engine.clone(), model, data, config };
+            let model = &place.put(datasets::by_name(&key.dataset)?.model(&key.model)?);
+            let task = Task { place, model, data, config };
             let run = task.run(&Job { attack: &key.attack, rule: &key.rule, beta: key.beta }, &bar)?;
             let lambda = largest_lambda(&run);
             let outcome = Outcome {
@@ -169,7 +173,8 @@ impl ReproduceArgs {
             results.add(&outcome)?;
             Ok(Some(outcome))
         };
-        let ended = in_parallel(self.threads, open, |key| one(key).inspect_err(|_| stop.store(true, Ordering::Relaxed)));
+        let ended =
+            in_parallel(place.threads(self.threads), open, |key| one(key).inspect_err(|_| stop.store(true, Ordering::Relaxed)));
         bar.finish_and_clear();
         let (mut outcomes, mut failure) = (Vec::new(), None);
         for result in ended {
