@@ -196,11 +196,14 @@ impl Table {
 
     fn html(&self) -> String {
         let line = |cells: &[String], tag: &str| {
-            let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
+            // What is in parentheses on a line of its own.
+            let cell = |cell: &String| format!("<{tag}>{}</{tag}>", escaped(cell).replace(" (", "<br>("));
+            let cells: String = cells.iter().map(cell).collect();
             format!("<tr>{cells}</tr>\n")
         };
         let rows: String = self.rows.iter().map(|row| line(row, "td")).collect();
-        format!("<h3>{}</h3>\n<table>\n{}{rows}</table>\n", escaped(&self.title), line(&self.head, "th"))
+        let title = escaped(&self.title);
+        format!("<h3 id=\"{title}\">{title}</h3>\n<table>\n{}{rows}</table>\n", line(&self.head, "th"))
     }
 }
 
@@ -209,7 +212,7 @@ fn escaped(text: &str) -> String {
 }
 
 const STYLE: &str = "body { font-family: sans-serif; margin: 2em auto; max-width: 1300px; padding: 0 1em } \
-    table { border-collapse: collapse } td, th { border-bottom: 1px solid #ddd; padding: .3em .7em; text-align: right } \
+    table { border-collapse: collapse } td, th { border-bottom: 1px solid #ddd; padding: .3em .7em; text-align: right; white-space: nowrap } \
     td:first-child, th:first-child { text-align: left } svg { max-width: 100%; height: auto }";
 
 /// One file that needs no other.
@@ -220,8 +223,11 @@ fn html(
     (done, all): (usize, usize),
     left_out: &[String],
 ) -> String {
+    let link = |to: &str| format!("<li><a href=\"#{0}\">{0}</a></li>\n", escaped(to));
+    let titles = figures.iter().map(|(name, _)| name).chain(tables.iter().map(|table| &table.title));
+    let links: String = titles.map(|title| link(title)).collect();
     let time = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
-    let figures: String = figures.iter().map(|(_, svg)| format!("<figure>{svg}</figure>\n")).collect();
+    let figures: String = figures.iter().map(|(name, svg)| format!("<figure id=\"{name}\">{svg}</figure>\n")).collect();
     let tables: String = tables.iter().map(Table::html).collect();
     let list = |lines: &[String]| lines.iter().map(|line| format!("<li>{}</li>\n", escaped(line))).collect::<String>();
     let (left_out, explained) = (list(left_out), list(explained));
@@ -231,7 +237,7 @@ fn html(
          <p>Figures: mean test accuracy over the seeds, and the band of one standard deviation around it. Tables: mean ± standard \
          deviation of the accuracy at the end and, in parentheses, of the best on the way, in per cent. A run that diverged, \
          or on which the rule gave up, counts as 0 from there on.</p>\n\
-         {figures}{tables}</body>\n</html>\n",
+         <ul>\n{links}</ul>\n{figures}{tables}</body>\n</html>\n",
         env!("CARGO_PKG_VERSION")
     )
 }
@@ -258,6 +264,11 @@ mod tests {
         assert_eq!(table.markdown(), "### a < b\n\n| rule | none |\n|---|---|\n| krum | 1 |\n\n");
         assert_eq!(table.html().matches("</td>").count(), 2);
         assert!(table.html().contains("a &lt; b"));
+        let page = html(&[table], &[("worst".into(), "<svg/>".into())], &[], (1, 2), &[]);
+        for to in page.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            assert!(page.contains(&format!("id=\"{to}\"")), "{to}");
+        }
+        assert_eq!(page.matches("href").count(), 2);
     }
 
     #[test]
