@@ -67,7 +67,8 @@ fn models_train_on_a_gpu_where_the_build_has_one() {
         true => assert!(folder.succeeds(train).contains("test accuracy after 2 steps")),
         false => folder.fails(train, "--features train,burn"),
     }
-    folder.fails("train --train-on gpu --device cpu", "cannot be used with '--device");
+    folder.fails("train --train-on gpu --device cpu", "takes no --device");
+    folder.succeeds("train --train-on cpu --device cpu --steps 1 --attack sf --quiet -o a.svg");
 }
 
 /// Specifications with dots in file names, results that stand twice in their file, and half a letter at its end.

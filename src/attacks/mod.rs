@@ -90,7 +90,7 @@ pub trait Attack: Debug + Send {
     /// # Errors
     /// [`AttackError::FlippedMissing`] if the attack [flips labels](Self::flips_labels) and the scene has no such row;
     /// [`AttackError::RuleMissing`] if it asks the rule and the scene has none; [`AttackError::Impossible`] if it has no row
-    /// for these workers; [`AttackError::Rule`] if the rule fails.
+    /// for these workers; [`AttackError::Rule`] if the rule fails; [`AttackError::Unread`] if a device does.
     fn row(&mut self, scene: &Scene) -> Result<Option<Vec<f32>>, AttackError>;
 }
 

@@ -5,7 +5,7 @@ use crate::dtype::Dtype;
 use crate::engine::Engine;
 use crate::engines::gpu::{DeviceRows, DeviceVector};
 use crate::error::{Error, Result};
-use crate::report::{Aggregate, Report};
+use crate::report::Report;
 use crate::rows::Rows;
 use crate::rules::Rule;
 use burn::tensor::wgpu::WgpuSetup;
@@ -113,14 +113,21 @@ impl TensorEngine {
     /// # Errors
     /// As [`Engine::aggregate`]; [`Error::Tensors`] when burn cannot read the tensor.
     pub async fn aggregate(&self, rule: &dyn Rule, rows: &Tensor<2>, f: usize) -> Result<(Tensor<1>, Report)> {
+        self.run(rule, rows, f, &[]).await
+    }
+
+    /// [`TensorEngine::aggregate`] without the `absent` rows, which count against f.
+    pub(crate) async fn run(&self, rule: &dyn Rule, rows: &Tensor<2>, f: usize, absent: &[usize]) -> Result<(Tensor<1>, Report)> {
         match self.see(rows).await? {
             Seen::Device(placed, _held) => {
                 let room = self.room(&rows.device(), placed.d())?;
-                let report = self.engine.aggregate_to(rule, &placed, f, &room.vector()).await?;
+                let report = self.engine.run_to(rule, (&placed).into(), f, absent, &room.vector()).await?;
                 Ok((room.filled(), report))
             }
             Seen::Host(data) => {
-                let Aggregate { values, report } = self.engine.aggregate(rule, &data.rows()?, f).await?;
+                let rows_here = data.rows()?;
+                let mut values = vec![0.0; rows_here.d()];
+                let report = self.engine.run(rule, (&rows_here).into(), f, absent, &mut values).await?;
                 Ok((tensor(values, &rows.device()), report))
             }
         }

@@ -247,7 +247,7 @@ pub enum TrainError {
         /// Its own words.
         source: AttackError,
     },
-    /// The server failed.
+    /// The server failed, or the device that the model is on.
     #[error("step {step}: {what} failed: {source}")]
     Part {
         /// Which one.
@@ -297,9 +297,9 @@ pub fn train_with(
 }
 
 /// [`train_with`] of a network on a device of burn (`network.on(&device)`) that the server's engine shares: gradients, momentums and θ
-/// stay there. What passes through the host at a step is the batches, the losses, and the attackers' row with what it is made of:
-/// the mean of the momentums, with their deviations for ALIE; all momentums for attacks that look at single rows or search, and
-/// at steps that are measured.
+/// stay there. What passes through the host at a step is the batches with their noise (twice for flipped labels), the losses, and the
+/// attackers' row with what it is made of: the mean of the momentums or of the flipped gradients, their deviations for ALIE; all momentums
+/// for attacks that look at single rows or search, and at steps that are measured. A search asks the [`RuleServer`], from host memory.
 ///
 /// The same seed draws the same batches as on the host; values differ by rounding.
 ///

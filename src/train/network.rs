@@ -7,7 +7,7 @@ use burn::tensor::{
 };
 use fastrand::Rng;
 
-use super::{Dataset, Model};
+use super::{BoxError, Dataset, Model};
 
 /// Test examples that pass through a network together.
 const TOGETHER: usize = 250;
@@ -120,7 +120,8 @@ impl Network {
         self.layers.iter().filter_map(|layer| layer.blocks()).flatten()
     }
 
-    /// The same on another device of burn: host θ and gradients pass through their data, on every call.
+    /// The same on another device of burn: where θ and gradients are in host memory, they pass through their data on every call, which panics
+    /// when the device fails.
     #[must_use]
     pub fn on(self, device: &Device) -> Self {
         Self { device: device.clone().inner(), ..self }
@@ -213,16 +214,20 @@ impl Network {
     }
 
     /// As [`Model::accuracy`].
-    pub(super) fn share_right(&self, theta: &Tensor<1>, data: &Dataset) -> f64 {
+    ///
+    /// # Errors
+    /// What burn says of a device that failed.
+    pub(super) fn share_right(&self, theta: &Tensor<1>, data: &Dataset) -> Result<f64, BoxError> {
         let theta = self.split(theta);
         let parts = data.features.chunks(TOGETHER * data.inputs).zip(data.labels.chunks(TOGETHER));
         let right = |(features, labels): (&[f32], &[u8])| {
-            let scores = self.forward(&theta, features, None).into_data();
+            let scores = self.forward(&theta, features, None).try_into_data()?;
             let scores = scores.as_slice::<f32>().expect("the models compute in f32").chunks_exact(self.classes);
             let best = |row: &[f32]| (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
-            scores.zip(labels).filter(|(row, y)| best(row) == usize::from(**y)).count()
+            Ok(scores.zip(labels).filter(|(row, y)| best(row) == usize::from(**y)).count())
         };
-        parts.map(right).sum::<usize>() as f64 / data.len() as f64
+        let right: Result<usize, BoxError> = parts.map(right).sum();
+        Ok(right? as f64 / data.len() as f64)
     }
 }
 
@@ -256,7 +261,7 @@ impl Model for Network {
     }
 
     fn accuracy(&self, theta: &[f32], data: &Dataset) -> f64 {
-        self.share_right(&self.tensor(theta), data)
+        self.share_right(&self.tensor(theta), data).expect("the device works")
     }
 }
 

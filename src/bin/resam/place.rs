@@ -29,10 +29,13 @@ pub enum Place {
 }
 
 impl Place {
-    /// The CPU, with rules on `device`; or a GPU for both.
-    pub fn open(on: TrainOn, device: &str) -> Result<Self, BoxError> {
+    /// The CPU, with rules on `device`, or by default on `usual`; or a GPU for both.
+    pub fn open(on: TrainOn, device: Option<&str>, usual: &str) -> Result<Self, BoxError> {
         match on {
-            TrainOn::Cpu => Ok(Self::Host(Engine::open_blocking(device)?)),
+            TrainOn::Cpu => Ok(Self::Host(Engine::open_blocking(device.unwrap_or(usual))?)),
+            TrainOn::Gpu if device.is_some() => {
+                Err("--train-on gpu takes no --device: the rule runs where the model trains".into())
+            }
             #[cfg(feature = "burn")]
             TrainOn::Gpu => {
                 let (device, setup) = Device::wgpu_options().init_with_setup()?;

@@ -73,13 +73,13 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = Config::default().seed)]
     seed: u64,
 
-    /// Where the rule runs
-    #[arg(long, default_value = "auto")]
-    device: String,
+    /// Where the rule runs, with a model that trains on the CPU [default: auto]
+    #[arg(long)]
+    device: Option<String>,
 
     /// Where the model trains. On a GPU, burn's default one, the rule runs there too, and gradients and momentums stay; numbers
     /// differ from the CPU's by rounding. It needs a build with the feature burn
-    #[arg(long, value_name = "cpu|gpu", value_enum, default_value = "cpu", hide_possible_values = true, conflicts_with = "device")]
+    #[arg(long, value_name = "cpu|gpu", value_enum, default_value = "cpu", hide_possible_values = true)]
     train_on: TrainOn,
 
     #[command(flatten)]
@@ -167,7 +167,7 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
     let titles = attacks.iter().map(|spec| title(spec)).collect::<Result<Vec<_>, _>>()?;
     let model = source.model(args.settings.model(source))?;
     let rules = args.rules();
-    let place = &Place::open(args.train_on, &args.device)?;
+    let place = &Place::open(args.train_on, args.device.as_deref(), "auto")?;
     let model = &place.put(model);
     for rule in &rules {
         server(place.engine(), rule, config)?; // a wrong SPEC or a bad (n, f) must not wait for its turn

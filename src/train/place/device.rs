@@ -52,17 +52,17 @@ impl Place for OnDevice<'_> {
         let mut rows = Tensor::stack(gradients, 0) + (self.theta.clone() * config.l2).unsqueeze();
         if let Some(longest) = config.clip {
             // In units of the largest value, whose square may be infinite or 0.
-            let unit = rows.clone().abs().max_dim(1).clamp_min(f32::MIN_POSITIVE);
-            let scaled = rows.clone() / unit.clone();
-            let norm = (scaled.clone() * scaled).sum_dim(1).sqrt();
-            rows = rows * (unit.recip() * longest / norm).clamp_max(1.0);
+            let unit = largest(rows.clone(), 1);
+            let scaled = rows / unit.clone();
+            let norm = (scaled.clone() * scaled.clone()).sum_dim(1).sqrt();
+            rows = scaled * (norm.recip() * longest).min_pair(unit);
         }
         self.gradients = rows;
         Ok(values(Tensor::cat(losses, 0))?.into_iter().map(f64::from).sum::<f64>() / self.honest as f64)
     }
 
     fn mean_gradient(&self) -> Result<Vec<f32>, BoxError> {
-        values(self.gradients.clone().mean_dim(0))
+        values(mean(&self.gradients))
     }
 
     fn update(&mut self, beta: f32) -> Result<bool, BoxError> {
@@ -85,16 +85,22 @@ impl Place for OnDevice<'_> {
 
     fn combine(&mut self, row: Option<&[f32]>, attackers: usize) -> Result<usize, BoxError> {
         let RuleServer { rule, n, f, .. } = &self.server.server;
-        let (rows, absent) = match row {
-            Some(row) => {
-                let row = Tensor::from_data(TensorData::new(row.to_vec(), [1, row.len()]), &self.theta.device());
-                (Tensor::cat(vec![self.momentums.clone(), row.repeat_dim(0, attackers)], 0), 0)
+        let mut rows = self.momentums.clone();
+        if let Some(row) = row {
+            let of = |row: &[f32]| Tensor::<2>::from_data(TensorData::new(row.to_vec(), [1, row.len()]), &rows.device());
+            let d = self.theta.dims()[0];
+            if row.len() != d {
+                return Err(crate::Error::Ragged { row: self.honest, got: row.len(), expected: d }.into());
             }
-            None => (self.momentums.clone(), n - self.honest),
-        };
-        // As for any server, a worker that sends nothing is one of the f.
-        let f = f.checked_sub(absent).ok_or("more workers are absent than may be Byzantine")?;
-        (self.aggregate, _) = self.server.engine.aggregate_blocking(&**rule, &rows, f)?;
+            rows = Tensor::cat(vec![rows.clone(), of(row).repeat_dim(0, attackers)], 0);
+        }
+        // As for any server: an absent row takes no part, whatever it holds.
+        let arrived = rows.dims()[0];
+        let absent: Vec<usize> = (arrived..*n).collect();
+        if !absent.is_empty() {
+            rows = Tensor::cat(vec![rows.clone(), rows.narrow(0, 0, 1).repeat_dim(0, absent.len())], 0);
+        }
+        (self.aggregate, _) = pollster::block_on(self.server.engine.run(&**rule, &rows, *f, &absent))?;
         Ok(self.aggregate.dims()[0])
     }
 
@@ -113,7 +119,7 @@ impl Place for OnDevice<'_> {
     }
 
     fn accuracy(&self, data: &Dataset) -> Result<f64, BoxError> {
-        Ok(self.network.share_right(&self.theta, data))
+        self.network.share_right(&self.theta, data)
     }
 
     fn parameters(&self) -> Result<Vec<f32>, BoxError> {
@@ -142,16 +148,29 @@ impl Elsewhere for Seen<'_> {
     }
 
     fn mean(&self) -> Result<Vec<f64>, BoxError> {
-        wide(self.momentums.clone().mean_dim(0))
+        wide(mean(self.momentums))
     }
 
     fn mean_and_std(&self) -> Result<(Vec<f64>, Vec<f64>), BoxError> {
         let freedom = (self.sizes()[0] - 1).max(1) as f32;
-        let mean = self.momentums.clone().mean_dim(0);
+        let mean = mean(self.momentums);
+        // In units of the largest, whose square may be infinite or 0.
         let away = self.momentums.clone() - mean.clone();
-        let std = ((away.clone() * away).sum_dim(0) / freedom).sqrt();
+        let unit = largest(away.clone(), 0);
+        let away = away / unit.clone();
+        let std = ((away.clone() * away).sum_dim(0) / freedom).sqrt() * unit;
         Ok((wide(mean)?, wide(std)?))
     }
+}
+
+/// The mean of rows, which does not overflow where their sum would.
+fn mean(rows: &Tensor<2>) -> Tensor<2> {
+    (rows.clone() / rows.dims()[0] as f32).sum_dim(0)
+}
+
+/// The largest magnitude along a dimension, as a number to divide by.
+fn largest(values: Tensor<2>, dim: usize) -> Tensor<2> {
+    values.abs().max_dim(dim).clamp_min(f32::MIN_POSITIVE)
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, BoxError> {

@@ -57,12 +57,12 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
 
-    /// Where the rules run
-    #[arg(long, default_value = "cpu")]
-    device: String,
+    /// Where the rules run, with models that train on the CPU [default: cpu]
+    #[arg(long)]
+    device: Option<String>,
 
-    /// Where the models train, as of `resam train`
-    #[arg(long, value_name = "cpu|gpu", value_enum, default_value = "cpu", hide_possible_values = true, conflicts_with = "device")]
+    /// Where the models train, as of `resam train`. A run that is in DIR already counts wherever it was trained
+    #[arg(long, value_name = "cpu|gpu", value_enum, default_value = "cpu", hide_possible_values = true)]
     train_on: TrainOn,
 
     /// Print nothing but errors
@@ -98,7 +98,7 @@ pub fn run(args: ReproduceArgs) -> Result<(), BoxError> {
         None => (SMOKE.into(), "the smoke grid".into()),
     };
     let grid = Grid::parse(&text).map_err(|error| format!("{name}: {error}"))?;
-    let place = Place::open(args.train_on, &args.device)?;
+    let place = Place::open(args.train_on, args.device.as_deref(), "cpu")?;
     let (keys, left_out) = grid.runs(place.engine()).map_err(|error| format!("{name}: {error}"))?;
     let path = args.out.join("results.jsonl");
     let wanted: HashMap<String, usize> = keys.iter().enumerate().map(|(at, key)| (key.line(), at)).collect();
