@@ -85,21 +85,22 @@ impl Place for OnDevice<'_> {
 
     fn combine(&mut self, row: Option<&[f32]>, attackers: usize) -> Result<usize, BoxError> {
         let RuleServer { rule, n, f, .. } = &self.server.server;
-        let mut rows = self.momentums.clone();
+        let (device, d) = (self.theta.device(), self.theta.dims()[0]);
+        let mut parts = vec![self.momentums.clone()];
         if let Some(row) = row {
-            let of = |row: &[f32]| Tensor::<2>::from_data(TensorData::new(row.to_vec(), [1, row.len()]), &rows.device());
-            let d = self.theta.dims()[0];
             if row.len() != d {
                 return Err(crate::Error::Ragged { row: self.honest, got: row.len(), expected: d }.into());
             }
-            rows = Tensor::cat(vec![rows.clone(), of(row).repeat_dim(0, attackers)], 0);
+            let row = Tensor::<2>::from_data(TensorData::new(row.to_vec(), [1, d]), &device);
+            parts.push(row.repeat_dim(0, attackers));
         }
         // As for any server: an absent row takes no part, whatever it holds.
-        let arrived = rows.dims()[0];
+        let arrived = self.honest + row.map_or(0, |_| attackers);
         let absent: Vec<usize> = (arrived..*n).collect();
         if !absent.is_empty() {
-            rows = Tensor::cat(vec![rows.clone(), rows.narrow(0, 0, 1).repeat_dim(0, absent.len())], 0);
+            parts.push(Tensor::zeros([absent.len(), d], (&device, DType::F32)));
         }
+        let rows = Tensor::cat(parts, 0);
         (self.aggregate, _) = pollster::block_on(self.server.engine.run(&**rule, &rows, *f, &absent))?;
         Ok(self.aggregate.dims()[0])
     }
