@@ -203,8 +203,13 @@ impl Table {
         };
         let rows: String = self.rows.iter().map(|row| line(row, "td")).collect();
         let title = escaped(&self.title);
-        format!("<h3 id=\"{title}\">{title}</h3>\n<table>\n{}{rows}</table>\n", line(&self.head, "th"))
+        format!("<h3 id=\"{}\">{title}</h3>\n<table>\n{}{rows}</table>\n", anchor(&self.title), line(&self.head, "th"))
     }
+}
+
+/// What links to a title name it by: an id has no spaces.
+fn anchor(title: &str) -> String {
+    escaped(title).replace(' ', "-")
 }
 
 fn escaped(text: &str) -> String {
@@ -223,7 +228,7 @@ fn html(
     (done, all): (usize, usize),
     left_out: &[String],
 ) -> String {
-    let link = |to: &str| format!("<li><a href=\"#{0}\">{0}</a></li>\n", escaped(to));
+    let link = |to: &str| format!("<li><a href=\"#{}\">{}</a></li>\n", anchor(to), escaped(to));
     let titles = figures.iter().map(|(name, _)| name).chain(tables.iter().map(|table| &table.title));
     let links: String = titles.map(|title| link(title)).collect();
     let time = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
@@ -266,7 +271,7 @@ mod tests {
         assert!(table.html().contains("a &lt; b"));
         let page = html(&[table], &[("worst".into(), "<svg/>".into())], &[], (1, 2), &[]);
         for to in page.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
-            assert!(page.contains(&format!("id=\"{to}\"")), "{to}");
+            assert!(page.contains(&format!("id=\"{to}\"")) && !to.contains(' '), "{to}");
         }
         assert_eq!(page.matches("href").count(), 2);
     }
