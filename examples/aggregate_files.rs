@@ -17,7 +17,10 @@ fn momentum(path: &str) -> Result<Vec<f32>, Box<dyn Error>> {
     };
     let header = header.filter(|header| String::from_utf8_lossy(header).contains("'descr': '<f4'"));
     let start = 10 + header.ok_or_else(|| format!("{path} is no .npy file of little-endian f32"))?.len();
-    Ok(bytes[start..].as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect())
+    match bytes[start..].as_chunks() {
+        (values, []) => Ok(values.iter().map(|value| f32::from_le_bytes(*value)).collect()),
+        _ => Err(format!("{path} is truncated").into()),
+    }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -26,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let spec: Spec = rule.parse()?;
     let momentums = paths.iter().map(|path| momentum(path)).collect::<Result<Vec<_>, _>>()?;
     let rows = Rows::from_vecs(&momentums)?;
-    let result = Engine::open_blocking("auto")?.aggregate_blocking(spec.rule(), &rows, f.parse()?)?;
+    let result = Engine::open_blocking("auto")?.aggregate_blocking(spec.rule(), &rows, spec.f_or(f.parse()?))?;
     println!("{} of {} rows of {}: {:?} ...", rule, rows.n(), rows.d(), &result.values[..rows.d().min(5)]);
     if let Some(kept) = result.report.kept {
         println!("kept rows: {kept:?}");

@@ -16,8 +16,8 @@ override SPLIT: u32 = 1u;
 override WIDTH: u32 = 1u;
 // Vectors of a tile.
 override TILE: u32 = 512u;
-// Most rows of a matrix.
-const MOST_ROWS = 1024u;
+// Most rows that are looked at: those of a matrix, and two virtual ones.
+const MOST_ENTRIES = 1026u;
 
 @group(0) @binding(4) var<storage, read_write> notes: array<atomic<u32>>;
 
@@ -27,7 +27,7 @@ var<workgroup> tile: array<vec4<f32>, TILE>;
 // A column is centred on the midpoint of two values, often the same.
 var<workgroup> centres: array<vec2<f32>, THREADS>;
 // The rows' largest magnitudes.
-var<workgroup> top: array<atomic<u32>, MOST_ROWS>;
+var<workgroup> top: array<atomic<u32>, MOST_ENTRIES>;
 
 // The value of that rank of a column among the rows that vote, found bit by bit from the highest: needs no memory.
 fn ranked(rank: u32, column: u32) -> f32 {

@@ -62,6 +62,11 @@ impl<T: ?Sized> Stage<T> {
         self.what
     }
 
+    /// Something else in its place, if there is something.
+    fn with(&self, what: Option<Arc<T>>) -> Self {
+        Self { what: what.unwrap_or_else(|| self.what.clone()), f: self.f }
+    }
+
     /// Its f for a cohort: its own less the rows left out, or the cohort's.
     fn f(&self, cohort: &Cohort<'_>) -> usize {
         self.f.map_or(cohort.f, |f| f.saturating_sub(cohort.total - cohort.n()))
@@ -152,6 +157,15 @@ impl Rule for Chain {
         }
         let rule = Stage { what: self.rule.what.given(given)?, f: self.rule.f };
         Ok(Arc::new(Self { stages: self.stages.clone(), rule }))
+    }
+    fn redrawn(&self, draw: u64) -> Option<Arc<dyn Rule>> {
+        let stages: Vec<_> = self.stages.iter().map(|stage| stage.what.redrawn(draw)).collect();
+        let rule = self.rule.what.redrawn(draw);
+        if rule.is_none() && stages.iter().all(Option::is_none) {
+            return None;
+        }
+        let stages = self.stages.iter().zip(stages).map(|(stage, drawn)| stage.with(drawn)).collect();
+        Some(Arc::new(Self { stages, rule: self.rule.with(rule) }))
     }
     fn lambda(&self, n: usize, f: usize, d: usize) -> Resilience {
         self.kappa(n, f, d).lambda_from_kappa()

@@ -202,6 +202,13 @@ impl Error {
         Error::Parameter { of: of.into(), name: name.into(), value: value.to_string(), limit: limit.to_string() }
     }
 
+    /// Whether a rule gave up on the rows, or on their number, rather than the call or the device being at fault: [`Error::NonFinite`],
+    /// [`Error::Parameter`], [`Error::Requirement`], [`Error::TooHard`].
+    pub fn is_refusal(&self) -> bool {
+        use Error::{NonFinite, Parameter, Requirement, TooHard};
+        matches!(self, NonFinite { .. } | Parameter { .. } | Requirement { .. } | TooHard { .. })
+    }
+
     /// A [`Error::Spec`].
     pub(crate) fn spec(spec: &str, reason: impl std::fmt::Display) -> Self {
         Error::Spec { spec: spec.into(), reason: reason.to_string() }

@@ -35,7 +35,8 @@ fn token(worker: usize) -> String {
 
 fn start(deadline: Duration, connections: usize) -> Running {
     let settings = Settings { rule: RULE.parse().expect("a rule"), n: N, f: F, d: D, deadline };
-    let server = Server::new(settings, (0..N).map(token).collect(), Limits { connections, lifetime: LIFETIME }).expect("a server");
+    let limits = Limits { connections, lifetime: LIFETIME, greeting: LIFETIME / 2 };
+    let server = Server::new(settings, (0..N).map(token).collect(), limits).expect("a server");
     let runtime = Runtime::new().expect("a runtime");
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
     let address = listener.local_addr().expect("an address");

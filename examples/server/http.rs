@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::{get, put};
 use futures::StreamExt;
 use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use resam::Engine;
 use std::sync::Arc;
@@ -28,11 +28,13 @@ pub struct Limits {
     pub connections: usize,
     /// How long a connection may last, with one request: a slow client is cut off.
     pub lifetime: Duration,
+    /// How long it may take to say who it is: strangers do not keep workers out for longer.
+    pub greeting: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 1024, lifetime: Duration::from_secs(60) }
+        Self { connections: 1024, lifetime: Duration::from_secs(60), greeting: Duration::from_secs(5) }
     }
 }
 
@@ -57,7 +59,7 @@ impl Server {
 
     /// Serves for ever.
     pub async fn run(self, listener: TcpListener, engine: Engine) {
-        let Limits { connections, lifetime } = self.limits;
+        let Limits { connections, lifetime, greeting } = self.limits;
         tokio::spawn(self.rounds.clone().run(engine));
         let routes = Router::new().route("/rounds/{round}/workers/{worker}", put(submit)).route("/rounds/{round}", get(result));
         let service = TowerToHyperService::new(routes.with_state(Arc::new(self)));
@@ -69,7 +71,11 @@ impl Server {
                 sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service.clone());
+            let connection = http1::Builder::new()
+                .keep_alive(false)
+                .timer(TokioTimer::new())
+                .header_read_timeout(greeting)
+                .serve_connection(TokioIo::new(stream), service.clone());
             tokio::spawn(async move {
                 // However it ends, its place is free again, and so is that of a momentum that was on its way.
                 let _ = timeout(lifetime, connection).await;

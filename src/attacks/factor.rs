@@ -42,8 +42,8 @@ fn tried(scene: &Scene, row: &impl Fn(f64) -> Vec<f32>) -> Result<f64, AttackErr
     let mean = scene.mean()?;
     search(|factor| match scene.aggregate(&row(factor)) {
         Ok(aggregate) => Ok(aggregate.iter().zip(&mean).map(|(&r, m)| (f64::from(r) - m).powi(2)).sum()),
-        // What the rule refuses does no damage.
-        Err(AttackError::Rule(_)) => Ok(0.0),
+        // What the rule refuses does no damage; a device that fails tells nothing.
+        Err(AttackError::Rule(error)) if error.downcast_ref().is_none_or(crate::Error::is_refusal) => Ok(0.0),
         Err(error) => Err(error),
     })
 }

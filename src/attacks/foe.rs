@@ -10,7 +10,10 @@ pub(super) const ENTRY: Entry = Entry {
     parameters: "nu=NUMBER (default 1.1), nu=search, or tau=NUMBER for nu = 1 + tau",
     build: |parameters| {
         let nu = parameters.take("nu")?;
-        let tau = parameters.take::<f64>("tau")?.map(|tau| Factor::Fixed(1.0 + tau));
+        let tau = parameters.take("tau")?.map(|tau| match tau {
+            Factor::Fixed(tau) => Factor::Fixed(1.0 + tau),
+            Factor::Search => Factor::Search,
+        });
         match (nu, tau) {
             (Some(_), Some(_)) => Err(Error::spec("foe", "nu and tau = nu - 1 say the same: give one")),
             _ => Ok(Box::new(Foe { nu: nu.or(tau).unwrap_or(Foe::default().nu) })),
@@ -65,6 +68,9 @@ mod tests {
         for (spec, row) in [("foe", [-0.2, 4.0]), ("foe:nu=3", [-4.0, 80.0]), ("ipm:tau=2", [-4.0, 80.0])] {
             assert_eq!(by_name(spec).unwrap().row(&scene).unwrap().unwrap(), row, "{spec}");
         }
+        for wrong in ["ipm:tau=nan", "ipm:tau=inf", "foe:nu=nan"] {
+            assert!(by_name(wrong).unwrap_err().to_string().contains("finite"), "{wrong}");
+        }
         assert!(by_name("foe:nu=3,tau=2").unwrap_err().to_string().contains("give one"));
     }
 
@@ -92,5 +98,8 @@ mod tests {
         };
         let row = Foe { nu: Factor::Search }.row(&Scene::new(&honest, 1).unwrap().with_rule(&rule)).unwrap().unwrap();
         assert!((-4.0..-3.0).contains(&row[0]), "{row:?}");
+        let lost = |_: &crate::Rows| Err(Error::Device { device: "gpu".into(), reason: "lost".into() }.into());
+        let error = Foe { nu: Factor::Search }.row(&Scene::new(&honest, 1).unwrap().with_rule(&lost)).unwrap_err();
+        assert!(error.to_string().contains("lost"), "{error}");
     }
 }

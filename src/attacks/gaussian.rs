@@ -29,19 +29,24 @@ pub(super) const ENTRY: Entry = Entry {
 #[derive(Clone, Debug)]
 pub struct Gaussian {
     sigma: f64,
+    seed: u64,
     rng: Rng,
 }
 
 impl Gaussian {
-    /// Noise of standard deviation σ; the same seed gives the same noise.
+    /// Noise of standard deviation σ; the same seed gives the same noise, in a run together with the run's seed.
     pub fn new(sigma: f64, seed: u64) -> Self {
-        Self { sigma, rng: Rng::with_seed(seed) }
+        Self { sigma, seed, rng: Rng::with_seed(seed) }
     }
 }
 
 impl Attack for Gaussian {
     fn name(&self) -> &'static str {
         ENTRY.name
+    }
+
+    fn draw(&mut self, number: u64) {
+        self.rng = Rng::with_seed(self.seed.wrapping_add(number));
     }
 
     fn description(&self) -> String {
@@ -72,6 +77,11 @@ mod tests {
         assert!(moment(1).abs() < 0.06 && (moment(2) - 9.0).abs() < 0.3 && (moment(4) / 81.0 - 3.0).abs() < 0.3);
         assert_ne!(first, second);
         assert_eq!(by_name("gaussian:sigma=3,seed=7").unwrap().row(&scene).unwrap().unwrap(), first);
+        let drawn = [4, 5, 4].map(|number| {
+            attack.draw(number);
+            attack.row(&scene).unwrap().unwrap()
+        });
+        assert!(drawn[0] == drawn[2] && drawn[0] != drawn[1]);
         assert!(by_name("gaussian:sigma=-1").unwrap_err().to_string().contains("at least 0"));
     }
 }

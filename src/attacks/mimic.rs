@@ -18,7 +18,8 @@ pub(super) const ENTRY: Entry = Entry {
 /// Without a fixed worker it learns, by one round of the power method a step over all steps so far, a direction z in which
 /// the honest rows vary most,
 ///
-/// μ ← (t·μ + ḡ)/(t + 1), z ← t·z + Σᵢ ⟨xᵢ − μ, z⟩(xᵢ − μ), then normalised (at first z = x₀ − ḡ),
+/// μ ← (t·μ + ḡ)/(t + 1), z ← t·z + Σᵢ ⟨xᵢ − μ, z⟩(xᵢ − μ), then normalised (z = xᵢ − ḡ as long as it is 0, with the
+/// first xᵢ that is not ḡ),
 ///
 /// and copies the worker whose rows point along it most: the largest |Σ ⟨xᵢ, z⟩| over the steps (ties: the lowest index).
 ///
@@ -54,8 +55,12 @@ impl Learned {
     fn choose(&mut self, scene: &Scene) -> Result<usize, AttackError> {
         let (steps, honest) = (self.steps, scene.honest()?);
         let now = mean(&honest);
+        if self.direction.iter().all(|z| *z == 0.0) {
+            let away = |row: &&[f32]| row.iter().zip(&now).map(|(&x, m)| f64::from(x) - m).collect();
+            let differs = |z: &Vec<f64>| z.iter().any(|z| *z != 0.0);
+            self.direction = honest.iter().map(away).find(differs).unwrap_or_else(|| vec![0.0; now.len()]);
+        }
         if steps == 0.0 {
-            self.direction = honest[0].iter().zip(&now).map(|(&x, m)| f64::from(x) - m).collect();
             self.along = vec![0.0; honest.len()];
             self.mean = vec![0.0; now.len()];
         }
@@ -129,6 +134,15 @@ mod tests {
         assert!(chosen[1] > 4.0, "{chosen:?}");
         let z = &attack.learned.direction;
         assert!(z[1].abs() > 0.99 && (z[0] * z[0] + z[1] * z[1] - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_first_row_at_the_mean_hides_nothing() {
+        let mut attack = Mimic::default();
+        for rows in [[0.0f32, 1.0, -1.5, 0.5], [0.0, 1.0, -3.0, 0.0]] {
+            let honest: Vec<&[f32]> = rows.iter().map(std::slice::from_ref).collect();
+            assert_eq!(attack.row(&Scene::new(&honest, 1).unwrap()).unwrap().unwrap(), [rows[2]]);
+        }
     }
 
     #[test]

@@ -78,6 +78,11 @@ pub trait Attack: Debug + Send {
         f
     }
 
+    /// Called before each step with a number of its own, from the run's seed, for what is random in the attack. Nothing by default.
+    fn draw(&mut self, number: u64) {
+        let _ = number;
+    }
+
     /// Whether [`Scene::flipped`] is needed.
     fn flips_labels(&self) -> bool {
         false

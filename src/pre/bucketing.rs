@@ -4,11 +4,12 @@ use crate::geometry::{Geometry, Mixing, Wants};
 use crate::parameters::Parameters;
 use crate::plan::{Solution, Solve};
 use crate::rules::{literal, spec_of};
+use std::sync::Arc;
 
 /// Bucketing: a seeded random permutation of the rows, then the means of consecutive groups of s; the last group may be smaller.
 ///
 /// - Requirement: f < n/2, s ≥ 1. Each Byzantine row spoils one bucket, so what follows needs f < ⌈n/s⌉/2.
-/// - Cost: no read of its own. Give another seed in every step.
+/// - Cost: no read of its own. Draw anew in every step: [`Rule::redrawn`](crate::Rule::redrawn).
 /// - Source: Karimireddy, He and Jaggi, ICLR 2022.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bucketing {
@@ -46,6 +47,9 @@ impl PreAggregation for Bucketing {
         let default = Self::default();
         let s = (self.s != default.s).then(|| format!("s={}", self.s));
         spec_of(self.name(), [s, (self.seed != default.seed).then(|| format!("seed={}", self.seed))])
+    }
+    fn redrawn(&self, draw: u64) -> Option<Arc<dyn PreAggregation>> {
+        Some(Arc::new(Self { seed: self.seed.wrapping_add(draw), ..*self }))
     }
     fn definition(&self) -> &'static str {
         "means of random groups of s = 2 rows (seed = 0)"

@@ -48,6 +48,12 @@ pub trait PreAggregation: std::fmt::Debug + Send + Sync {
         Err(Error::Requirement { rule: self.name().into(), n, f, needs: self.needs().into() })
     }
 
+    /// The same with other random choices, as [`Rule::redrawn`](crate::Rule::redrawn); `None` where nothing is drawn.
+    fn redrawn(&self, draw: u64) -> Option<Arc<dyn PreAggregation>> {
+        let _ = draw;
+        None
+    }
+
     /// Rows that come out of n.
     fn rows(&self, n: usize) -> usize {
         n

@@ -6,12 +6,14 @@ use crate::parameters::Parameters;
 use crate::plan::{Plan, Solution, Solve};
 use crate::resilience::Resilience;
 use crate::solve::eigen::top_eigenpair;
+use std::sync::Arc;
 
 /// Divide and conquer (DnC), a spectral filter: in each round b random columns are drawn and centred on their mean, and the ⌊c·f⌋ rows of
 /// largest squared projection on the top right singular vector are dropped; the result is the mean of the rows that no round
 /// dropped. Where every row was dropped by some round, those that the fewest rounds dropped are kept.
 ///
-/// - Requirement: f < n/2, c·f < n. Give another seed in every step: an attacker who knows the columns can hide in the others.
+/// - Requirement: f < n/2, c·f < n. Draw anew in every step ([`Rule::redrawn`]): an attacker who knows the columns can hide in
+///   the others.
 /// - Resilience: none known to us.
 /// - Hostile input: rows with NaN or infinite values are left out, as (n−k, f−k).
 /// - Cost: two reads of the data and a look at b columns a round.
@@ -67,6 +69,9 @@ impl Rule for DivideAndConquer {
         let columns = (self.columns != default.columns).then(|| format!("columns={}", self.columns));
         let c = (self.c != default.c).then(|| format!("c={}", self.c));
         spec_of(self.name(), [iterations, columns, c, (self.seed != default.seed).then(|| format!("seed={}", self.seed))])
+    }
+    fn redrawn(&self, draw: u64) -> Option<Arc<dyn Rule>> {
+        Some(Arc::new(Self { seed: self.seed.wrapping_add(draw), ..*self }))
     }
     fn definition(&self) -> &'static str {
         "mean of the rows left when those far along the top singular vector of random columns are dropped"

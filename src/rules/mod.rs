@@ -186,6 +186,13 @@ pub trait Rule: std::fmt::Debug + Send + Sync {
         Err(refused(self, &given))
     }
 
+    /// The rule with other random choices: its seed plus `draw`. `None`, the default, where nothing is drawn. In a loop, give the
+    /// step, or what an attacker cannot foresee.
+    fn redrawn(&self, draw: u64) -> Option<Arc<dyn Rule>> {
+        let _ = draw;
+        None
+    }
+
     /// The largest f it tolerates of n workers, if any.
     fn most_f(&self, n: usize) -> Option<usize> {
         // Whoever tolerates f tolerates less.

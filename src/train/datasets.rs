@@ -13,6 +13,8 @@ pub struct Source {
     pub title: &'static str,
     /// Features of an example, and classes.
     pub sizes: (usize, usize),
+    /// Whether it is read from files; else it is built in.
+    pub files: bool,
     /// The model that suits it, as [`Source::model`] takes it.
     pub model: &'static str,
     load: fn(Option<&Path>) -> Result<Split, TrainError>,
@@ -26,7 +28,10 @@ impl Source {
     /// # Errors
     /// [`TrainError::Data`], which names the file, or says where to get the files.
     pub fn load(&self, folder: Option<&Path>) -> Result<Split, TrainError> {
-        (self.load)(folder)
+        match folder {
+            Some(_) if !self.files => Err(TrainError::Data(format!("the {} are built in and take no folder", self.title))),
+            _ => (self.load)(folder),
+        }
     }
 
     /// The model that `spec` names ([`model::by_name`]) for its examples.
@@ -52,17 +57,16 @@ pub fn list() -> &'static [Source] {
             name: "digits",
             title: "digits",
             sizes: (64, 10),
+            files: false,
             model: "mlp:hidden=32",
-            load: |folder| match folder {
-                Some(_) => Err(TrainError::Data("the digits are built in and take no folder".into())),
-                None => digits::load(),
-            },
+            load: |_| digits::load(),
             config: Config::default,
         },
         Source {
             name: "mnist",
             title: "MNIST",
             sizes: (784, 10),
+            files: true,
             model: "mlp",
             load: |folder| idx::MNIST.load(folder),
             config: mnist,
@@ -71,11 +75,20 @@ pub fn list() -> &'static [Source] {
             name: "fashion_mnist",
             title: "Fashion-MNIST",
             sizes: (784, 10),
+            files: true,
             model: "mlp",
             load: |folder| idx::FASHION_MNIST.load(folder),
             config: mnist,
         },
-        Source { name: "cifar10", title: "CIFAR-10", sizes: (3072, 10), model: "cifar_cnn", load: cifar::load, config: cifar10 },
+        Source {
+            name: "cifar10",
+            title: "CIFAR-10",
+            sizes: (3072, 10),
+            files: true,
+            model: "cifar_cnn",
+            load: cifar::load,
+            config: cifar10,
+        },
     ]
 }
 

@@ -40,7 +40,7 @@ pub struct Panel {
     pub curves: Vec<Curve>,
 }
 
-/// Width and height of a panel in a figure of one, two, or three columns.
+/// Width and height of a panel in a figure of one, two, or more columns.
 const CELLS: [(u32, u32); 3] = [(720, 440), (520, 340), (400, 300)];
 const HEADER: u32 = 48;
 /// Width and height of an entry in the legend.
@@ -48,16 +48,17 @@ const ENTRY: (u32, u32) = (260, 30);
 /// Markers on a curve.
 const MARKS: usize = 6;
 
-/// The figure as the text of an SVG file: the title, the panels row by row, up to `columns` (at most three) in a row, and the legend.
+/// The figure as the text of an SVG file: the title, the panels row by row, up to `columns` in a row, and the legend.
 ///
 /// # Errors
 /// [`TrainError::Figure`] if there is nothing to draw or the drawing library refuses.
 pub fn svg(title: &str, panels: &[Panel], columns: usize) -> Result<String, TrainError> {
     let last = panels.iter().flat_map(|p| &p.curves).filter_map(|c| c.points.last()).map(|p| p.step).max();
     let last = last.ok_or_else(|| TrainError::Figure("no measurements".into()))?;
-    let columns = panels.len().min(columns.clamp(1, CELLS.len()));
+    let columns = panels.len().min(columns.max(1));
+    let cell = CELLS[columns.min(CELLS.len()) - 1];
     let rows = panels.len().div_ceil(columns);
-    let (width, height) = (CELLS[columns - 1].0 * columns as u32, CELLS[columns - 1].1 * rows as u32);
+    let (width, height) = (cell.0 * columns as u32, cell.1 * rows as u32);
 
     let mut entries: Vec<&Curve> = vec![];
     for curve in panels.iter().flat_map(|panel| &panel.curves) {

@@ -11,7 +11,8 @@
 //! Momentums", ICML 2022. The loop knows no rule, attack or model: it asks a [`Server`], an [`Attack`] and a [`Model`], and
 //! yours serve as well. Rows 0 … n−f−1 are the honest workers', the last f the Byzantine ones'.
 //!
-//! Everything follows from [`Config::seed`]: worker i draws the same batches whatever the rule, the attack or β.
+//! Everything follows from [`Config::seed`]: worker i draws the same batches whatever the rule, the attack or β (of data that are split,
+//! among attacks that leave as many workers honest).
 //!
 //! ```
 //! use resam::{attacks::by_name, Rows, train::{Config, Network, digits, train}};
@@ -50,6 +51,7 @@ pub use partition::Partition;
 pub use place::TensorServer;
 pub use server::{RuleServer, Server};
 
+use std::fmt::Display;
 use std::iter;
 use std::sync::Arc;
 
@@ -105,7 +107,7 @@ pub struct Config {
     pub l2: f32,
     /// Longest norm of a gradient before it enters the momentum, if any.
     pub clip: Option<f32>,
-    /// The only source of randomness.
+    /// The only source of randomness: of the start, the split and the batches, and of what rules and attacks draw beside their own seeds.
     pub seed: u64,
     /// Steps between two measurements; the start and the end are always measured.
     pub measure: usize,
@@ -136,24 +138,45 @@ impl Config {
     /// [`TrainError::Setting`], which names the setting and what it must be.
     pub fn check(&self) -> Result<(), TrainError> {
         let positive = |x: f32| x.is_finite() && x > 0.0;
-        for (good, setting, needs) in [
-            (self.byzantine < self.workers, "byzantine", "fewer than the workers"),
-            (self.workers <= MOST_ROWS, "workers", "at most 4096"),
-            (self.batch <= TOGETHER / self.workers.clamp(1, TOGETHER), "batch", "at most 2^20 examples a step, of all workers"),
-            ((0.0..1.0).contains(&self.beta), "beta", "at least 0 and below 1"),
-            (self.steps > 0, "steps", "at least 1"),
-            (self.batch > 0, "batch", "at least 1"),
-            (positive(self.rate.initial), "learning rate", "finite and above 0"),
-            (self.rate.decay.is_finite() && self.rate.decay >= 0.0, "decay", "finite and at least 0"),
-            (self.l2.is_finite() && self.l2 >= 0.0, "l2", "finite and at least 0"),
-            (self.clip.is_none_or(positive), "clip", "finite and above 0"),
-            (self.measure > 0, "measure", "at least 1"),
+        let not_negative = |x: f32| x.is_finite() && x >= 0.0;
+        let (f, n) = (self.byzantine, self.workers);
+        for (good, setting, found, needs) in [
+            (n > 0, "workers (n)", &n as &dyn Display, "at least 1"),
+            (f < n, "byzantine (f)", &format_args!("{f} of {n} workers"), "fewer than the workers"),
+            (n <= MOST_ROWS, "workers (n)", &n, "at most 4096"),
+            (self.batch <= TOGETHER / n.clamp(1, TOGETHER), "batch", &self.batch, "at most 2^20 examples a step, of all workers"),
+            ((0.0..1.0).contains(&self.beta), "beta", &self.beta, "at least 0 and below 1"),
+            (self.steps > 0, "steps", &self.steps, "at least 1"),
+            (self.batch > 0, "batch", &self.batch, "at least 1"),
+            (positive(self.rate.initial), "learning rate", &self.rate.initial, "finite and above 0"),
+            (not_negative(self.rate.decay), "decay", &self.rate.decay, "finite and at least 0"),
+            (self.partition.is_possible(), "split", &self.partition, "of an alpha that is finite and at least 0.01"),
+            (not_negative(self.l2), "l2", &self.l2, "finite and at least 0"),
+            (self.clip.is_none_or(positive), "clip", &self.clip.unwrap_or_default(), "finite and above 0"),
+            (self.measure > 0, "measure", &self.measure, "at least 1"),
         ] {
             if !good {
-                return Err(TrainError::Setting { setting, needs });
+                return Err(TrainError::Setting { setting, found: found.to_string(), needs });
             }
         }
         Ok(())
+    }
+
+    /// Whether the split leaves each worker that is honest under the attack an example to learn from, as a run would find at its start.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`]; [`TrainError::Data`] with the worker that has none.
+    pub fn check_split(&self, data: &Split, attack: &dyn Attack) -> Result<(), TrainError> {
+        self.check()?;
+        let (_, honest) = self.cast(attack);
+        let Seeds { mut split, .. } = Seeds::new(self.seed, honest);
+        self.partition.shares(&data.train, honest, &mut split).map(|_| ())
+    }
+
+    /// How many attack, and how many are honest.
+    fn cast(&self, attack: &dyn Attack) -> (usize, usize) {
+        let attackers = attack.attackers(self.byzantine).min(self.byzantine);
+        (attackers, self.workers - attackers)
     }
 }
 
@@ -196,10 +219,12 @@ impl History {
 #[non_exhaustive]
 pub enum TrainError {
     /// A setting is out of its range.
-    #[error("{setting} must be {needs}")]
+    #[error("{setting} = {found}, but it must be {needs}")]
     Setting {
         /// Its name.
         setting: &'static str,
+        /// What it is.
+        found: String,
         /// What it must be.
         needs: &'static str,
     },
@@ -290,9 +315,12 @@ pub fn train_with(
     progress: &mut dyn FnMut(&Point),
 ) -> Result<History, TrainError> {
     let mut start = Start::of(model, data, config, attack)?;
-    let no_room =
-        TrainError::Setting { setting: "workers", needs: "fewer, or the model smaller: there is no memory for their gradients" };
-    let mut place = Host::new(model, server, start.workers.len(), std::mem::take(&mut start.theta)).ok_or(no_room)?;
+    let no_room = || TrainError::Setting {
+        setting: "workers (n)",
+        found: config.workers.to_string(),
+        needs: "fewer, or the model smaller: there is no memory for their gradients",
+    };
+    let mut place = Host::new(model, server, start.workers.len(), std::mem::take(&mut start.theta)).ok_or_else(no_room)?;
     start.run(&mut place, attack, progress)
 }
 
@@ -332,21 +360,41 @@ struct Start<'a> {
     shares: Vec<Arc<[usize]>>,
     /// For models that learn with noise.
     noise: Rng,
+    /// For what rules and attacks draw.
+    draws: Rng,
+}
+
+/// What follows from a seed.
+struct Seeds {
+    theta: Rng,
+    /// One for each honest worker.
+    workers: Vec<Rng>,
+    split: Rng,
+    noise: Rng,
+    draws: Rng,
+}
+
+impl Seeds {
+    fn new(seed: u64, honest: usize) -> Self {
+        let mut seeds = Rng::with_seed(seed);
+        let theta = seeds.fork();
+        let workers = (0..honest).map(|_| seeds.fork()).collect();
+        Self { theta, workers, split: seeds.fork(), noise: seeds.fork(), draws: seeds.fork() }
+    }
 }
 
 impl<'a> Start<'a> {
     fn of(model: &dyn Model, data: &'a Split, config: &'a Config, attack: &dyn Attack) -> Result<Self, TrainError> {
         config.check()?;
         check_data(model, data)?;
-        let attackers = attack.attackers(config.byzantine).min(config.byzantine);
-        let honest = config.workers - attackers;
-        let mut seeds = Rng::with_seed(config.seed);
-        let theta = model.init(&mut seeds.fork());
+        let (attackers, honest) = config.cast(attack);
+        let mut seeds = Seeds::new(config.seed, honest);
+        let theta = model.init(&mut seeds.theta);
         let d = model.parameters();
         length("the model's start", 0, theta.len(), d)?;
-        let workers: Vec<_> = (0..honest).map(|_| seeds.fork()).collect();
-        let shares = config.partition.shares(&data.train, honest, &mut seeds.fork())?;
-        Ok(Self { data, config, attackers, d, theta, workers, shares, noise: seeds.fork() })
+        let shares = config.partition.shares(&data.train, honest, &mut seeds.split)?;
+        let Seeds { workers, noise, draws, .. } = seeds;
+        Ok(Self { data, config, attackers, d, theta, workers, shares, noise, draws })
     }
 
     /// All steps.
@@ -364,6 +412,9 @@ impl<'a> Start<'a> {
                 iter::repeat_with(|| share[rng.usize(..share.len())]).take(config.batch).collect::<Vec<_>>()
             });
             let batch = data.train.select(draws);
+            let number = self.draws.u64(..);
+            place.draw(number);
+            attack.draw(number);
             let loss = place.gradients(&batch, config, &mut self.noise).map_err(failed(MODEL))?;
             finite("the loss", step, (loss as f32).is_finite())?;
             // A rule would take overflowing honest workers for hostile ones.

@@ -24,8 +24,8 @@ pub enum Partition {
     #[default]
     Iid,
     /// Each class is divided among the workers by weights from a Dirichlet distribution: with small α (0.01 at least) most of
-    /// a class falls to a few workers, with large α all get about the same. Source: Hsu, Qi, Brown, "Measuring the Effects of
-    /// Non-Identical Data Distribution for Federated Visual Classification", 2019.
+    /// a class falls to a few workers, with large α all get about the same. Source: Yurochkin et al., "Bayesian Nonparametric
+    /// Federated Learning of Neural Networks", ICML 2019.
     Dirichlet {
         /// α, the concentration.
         alpha: f64,
@@ -35,6 +35,14 @@ pub enum Partition {
 }
 
 impl Partition {
+    /// Whether shares can be cut by it at all.
+    pub(super) fn is_possible(self) -> bool {
+        match self {
+            Self::Dirichlet { alpha } => (LEAST_ALPHA..f64::INFINITY).contains(&alpha),
+            Self::Iid | Self::Extreme => true,
+        }
+    }
+
     /// The indices of each worker's examples.
     ///
     /// # Errors
@@ -61,8 +69,8 @@ impl Partition {
 
 /// Each class, shuffled, is cut in proportion to weights that are independent Gamma(α) draws over their sum: Dirichlet(α).
 fn dirichlet(alpha: f64, data: &Dataset, workers: usize, rng: &mut Rng) -> Result<Vec<Vec<usize>>, TrainError> {
-    let unusable = |_| TrainError::Setting { setting: "alpha", needs: "a finite number, at least 0.01" };
-    let gamma = Gamma::new(alpha, 1.0).map_err(unusable)?;
+    let setting = |alpha: f64, needs| TrainError::Setting { setting: "alpha", found: alpha.to_string(), needs };
+    let gamma = Gamma::new(alpha, 1.0).map_err(|_| setting(alpha, "finite and at least 0.01"))?;
     let mut random = Xoshiro256PlusPlus::seed_from_u64(rng.u64(..));
     let mut shares = vec![vec![]; workers];
     for class in 0..data.classes {
@@ -70,11 +78,8 @@ fn dirichlet(alpha: f64, data: &Dataset, workers: usize, rng: &mut Rng) -> Resul
         rng.shuffle(&mut members);
         let weights: Vec<f64> = (0..workers).map(|_| gamma.sample(&mut random)).collect();
         let total: f64 = weights.iter().sum();
-        if !total.is_finite() {
-            return Err(TrainError::Setting {
-                setting: "alpha",
-                needs: "less: a Gamma distribution of it leaves the range of f64",
-            });
+        if !total.is_normal() {
+            return Err(setting(alpha, "such that a Gamma distribution of it stays in the range of f64"));
         }
         let mut before = 0.0;
         let ends = weights.iter().map(|weight| {
@@ -104,7 +109,7 @@ impl FromStr for Partition {
             "iid" => Self::Iid,
             "extreme" => Self::Extreme,
             "dirichlet" => match parameters.take("alpha")? {
-                Some(alpha) if (LEAST_ALPHA..f64::INFINITY).contains(&alpha) => Self::Dirichlet { alpha },
+                Some(alpha) if (Self::Dirichlet { alpha }).is_possible() => Self::Dirichlet { alpha },
                 _ => return Err(Error::spec(text, format!("dirichlet needs alpha=NUMBER, at least {LEAST_ALPHA}"))),
             },
             _ => return Err(Error::spec(text, "a split is iid, dirichlet:alpha=A or extreme")),

@@ -18,6 +18,12 @@ pub trait Server {
     /// Whatever stops the rule.
     fn combine(&mut self, sent: &Rows<'_>) -> Result<Vec<f32>, BoxError>;
 
+    /// Called before each step with a number of its own, from the run's seed: what is random in the rule follows from it until the next.
+    /// Nothing by default.
+    fn draw(&mut self, number: u64) {
+        let _ = number;
+    }
+
     /// A quick answer for attacks that search, as [`worst_on_line`] gives it; none unless the server knows better.
     fn worst_on_line(&mut self, line: &Rows<'_>, attackers: usize) -> Option<f64> {
         let _ = (line, attackers);
@@ -35,11 +41,13 @@ where
     }
 }
 
-/// A [`Rule`] on an engine.
+/// A [`Rule`] on an engine. What the rule draws it draws anew in each step ([`Rule::redrawn`]).
 #[derive(Clone, Debug)]
 pub struct RuleServer {
     engine: Engine,
-    pub(super) rule: Arc<dyn Rule>,
+    rule: Arc<dyn Rule>,
+    /// As drawn for this step.
+    pub(super) drawn: Arc<dyn Rule>,
     pub(super) n: usize,
     pub(super) f: usize,
 }
@@ -51,7 +59,7 @@ impl RuleServer {
     /// What the rule's check refuses.
     pub fn new(engine: &Engine, rule: Arc<dyn Rule>, n: usize, f: usize) -> crate::Result<Self> {
         rule.check(n, f)?;
-        Ok(Self { engine: engine.clone(), rule, n, f })
+        Ok(Self { engine: engine.clone(), drawn: rule.clone(), rule, n, f })
     }
 
     /// λ of the rule for rows of d values, if one is known: see [`Point::lambda`](super::Point::lambda).
@@ -66,12 +74,18 @@ impl Server for RuleServer {
         let absent: Vec<usize> = (sent.n()..self.n).collect();
         let rows = sent.padded(self.n);
         let mut values = vec![0.0; sent.d()];
-        pollster::block_on(self.engine.run(&*self.rule, (&rows).into(), self.f, &absent, &mut values))?;
+        pollster::block_on(self.engine.run(&*self.drawn, (&rows).into(), self.f, &absent, &mut values))?;
         Ok(values)
     }
 
+    fn draw(&mut self, number: u64) {
+        if let Some(rule) = self.rule.redrawn(number) {
+            self.drawn = rule;
+        }
+    }
+
     fn worst_on_line(&mut self, line: &Rows<'_>, attackers: usize) -> Option<f64> {
-        worst_on_line(&self.engine, &self.rule, self.f, line, attackers)
+        worst_on_line(&self.engine, &self.drawn, self.f, line, attackers)
     }
 }
 
@@ -91,5 +105,30 @@ mod tests {
         assert_eq!(combine("trimmed_mean", 4).unwrap(), [3.0]); // n = 4, f = 1
         assert_eq!(combine("average", 3).unwrap(), [7.0 / 3.0]);
         assert!(combine("median", 2).unwrap_err().to_string().contains("absent"));
+    }
+
+    #[test]
+    fn what_a_rule_draws_is_drawn_anew_in_each_step() {
+        let values: Vec<f32> = (0..12).map(|i| (1 << i) as f32).collect();
+        let rows = Rows::from_slice(&values, 12, 1).unwrap();
+        for (spec, random) in [
+            ("bucketing+median", true),
+            ("nnm+bucketing+median", true),
+            ("dnc:columns=1,iterations=3", true),
+            ("nnm+median", false),
+        ] {
+            let rule = spec.parse::<Spec>().unwrap().into_rule();
+            assert_eq!(rule.redrawn(1).is_some(), random, "{spec}");
+            let mut server = RuleServer::new(&Engine::cpu(), rule, 12, 2).unwrap();
+            let mut step = |number| {
+                server.draw(number);
+                let spec = server.drawn.spec();
+                (server.combine(&rows).unwrap(), spec)
+            };
+            let [first, second, again] = [5, 6, 5].map(&mut step);
+            assert_eq!(first, again);
+            assert_eq!(first.1 != second.1, random, "{spec}");
+            assert!(!spec.contains("bucketing+median") || spec.contains("nnm") || first.0 != second.0, "{spec}");
+        }
     }
 }

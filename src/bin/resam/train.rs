@@ -19,7 +19,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::ThreadPoolBuilder;
 use resam::{
     Engine, Spec,
-    attacks::{self, AttackError},
+    attacks::{self, AttackError, Scene},
     train::{
         BoxError, Config, Model, Network, Point, RuleServer, Split, TrainError,
         datasets::{self, Source},
@@ -169,8 +169,12 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
     let rules = args.rules();
     let place = &Place::open(args.train_on, args.device.as_deref(), "auto")?;
     let model = &place.put(model);
+    // A wrong SPEC or a bad (n, f) must not wait for its turn.
     for rule in &rules {
-        server(place.engine(), rule, config)?; // a wrong SPEC or a bad (n, f) must not wait for its turn
+        server(place.engine(), rule, config)?;
+    }
+    for attack in &attacks {
+        try_out(attack, config)?.map_or(Ok(()), |error| Err(format!("attack {attack}: {error}")))?;
     }
     let columns: Vec<(&str, f32)> = rules.iter().flat_map(|rule| args.betas().map(move |beta| (*rule, beta))).collect();
     let jobs: Vec<Job> = attacks.iter().flat_map(|attack| columns.iter().map(|&(rule, beta)| Job { attack, rule, beta })).collect();
@@ -181,17 +185,22 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
     let data = &source.load(args.settings.data.as_deref())?;
     let bar = bar(args.quiet, jobs.len() * config.steps);
     let task = Task { place, model, data, config };
-    let runs = in_parallel(place.threads(args.threads), &jobs, |job| task.run(job, &bar));
+    let (runs, failure) = in_parallel(place.threads(args.threads), &jobs, |job| task.run(job, &bar));
     bar.finish_and_clear();
-    let runs = runs.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let failure = match failure {
+        Some(error) if runs.iter().all(Option::is_none) => return Err(error),
+        failure => failure,
+    };
 
+    // What ended is shown, whatever became of the others and of the figure.
     let panels = titles.iter().zip(runs.chunks(columns.len())).map(|(title, runs)| Panel {
         title: title.clone(),
-        curves: columns.iter().zip(runs).map(|(&column, run)| curve(column, run)).collect(),
+        curves: columns.iter().zip(runs).filter_map(|(&column, run)| Some(curve(column, run.as_ref()?))).collect(),
     });
     let (n, f, beta) = (config.workers, config.byzantine, config.beta);
     let heading = format!("Learning {} with {n} workers, {f} of them Byzantine (n = {n}, f = {f}, β = {beta})", source.title);
-    publish(figure.stage(&svg(&heading, &panels.collect::<Vec<_>>(), 3)?)?)?;
+    let drawn =
+        svg(&heading, &panels.collect::<Vec<_>>(), 3).map_err(BoxError::from).and_then(|svg| Ok(publish(figure.stage(&svg)?)?));
     if !args.quiet {
         let mut out = String::new();
         writeln!(out, "{heading}, test accuracy after {} steps:\n", config.steps)?;
@@ -206,12 +215,14 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
             }
         }
         for (rule, run) in columns.iter().map(|(rule, _)| rule).cycle().zip(&runs) {
-            run.refused.iter().try_for_each(|reason| writeln!(out, "\nrefused by {rule}: {reason}"))?;
+            let refused = run.as_ref().and_then(|run| run.refused.as_ref());
+            refused.map_or(Ok(()), |reason| writeln!(out, "\nrefused by {rule}: {reason}"))?;
         }
-        writeln!(out, "\n{:.1} s; curves in {names}", start.elapsed().as_secs_f64())?;
+        let curves = if drawn.is_ok() { format!("; curves in {names}") } else { String::new() };
+        writeln!(out, "\n{:.1} s{curves}", start.elapsed().as_secs_f64())?;
         print::out(&out)?;
     }
-    Ok(())
+    failure.map_or(drawn, Err)
 }
 
 impl TrainArgs {
@@ -277,9 +288,16 @@ impl Task<'_> {
 
 /// Was it the rule that gave up on the rows it got, and not the device that failed?
 fn by_the_rule(error: &TrainError) -> bool {
-    use resam::Error::{NonFinite, Parameter, Requirement, TooHard};
-    let TrainError::Part { source, .. } = error else { return false };
-    matches!(source.downcast_ref(), Some(NonFinite { .. } | Parameter { .. } | Requirement { .. } | TooHard { .. }))
+    matches!(error, TrainError::Part { source, .. } if source.downcast_ref().is_some_and(resam::Error::is_refusal))
+}
+
+/// Why an attack has no row with so many workers, if so; asked for one among rows of one value.
+pub fn try_out(attack: &str, config: &Config) -> Result<Option<AttackError>, AttackError> {
+    let mut attack = attacks::by_name(attack)?;
+    let honest: Vec<&[f32]> = vec![&[1.0]; config.workers - config.byzantine];
+    let first = |rows: &resam::Rows| Ok(rows.row(0).to_vec());
+    let scene = Scene::new(&honest, config.byzantine)?.with_rule(&first).with_flipped(&[1.0])?;
+    Ok(attack.row(&scene).err())
 }
 
 /// The rule at the server, fresh for one run.
@@ -301,17 +319,28 @@ fn curve((rule, beta): (&str, f32), run: &Run) -> Curve {
 }
 
 /// `work` of every item, in the items' order, on so many threads, or as many as the machine has cores. What rayon would share out within
-/// an item stays on the item's thread.
-pub fn in_parallel<T: Sync, R: Send>(threads: Option<NonZeroUsize>, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+/// an item stays on the item's thread. After a failure, which is returned (the first), no other item begins.
+pub fn in_parallel<T: Sync, R: Send, E: Send>(
+    threads: Option<NonZeroUsize>,
+    items: &[T],
+    work: impl Fn(&T) -> Result<R, E> + Sync,
+) -> (Vec<Option<R>>, Option<E>) {
     let next = AtomicUsize::new(0);
-    let results = Mutex::new((0..items.len()).map(|_| None).collect::<Vec<_>>());
+    let ended = Mutex::new(((0..items.len()).map(|_| None).collect::<Vec<_>>(), None));
     let take = || {
         while let Some((index, item)) = {
             let index = next.fetch_add(1, Ordering::Relaxed);
             items.get(index).map(|item| (index, item))
         } {
             let result = work(item);
-            results.lock().expect("no worker panics with the lock")[index] = Some(result);
+            let (results, failure) = &mut *ended.lock().expect("no worker panics with the lock");
+            match result {
+                Ok(result) => results[index] = Some(result),
+                Err(error) => {
+                    next.store(items.len(), Ordering::Relaxed);
+                    failure.get_or_insert(error);
+                }
+            }
         }
     };
     thread::scope(|scope| {
@@ -323,7 +352,7 @@ pub fn in_parallel<T: Sync, R: Send>(threads: Option<NonZeroUsize>, items: &[T],
             });
         }
     });
-    results.into_inner().expect("no worker panics with the lock").into_iter().flatten().collect()
+    ended.into_inner().expect("no worker panics with the lock")
 }
 
 fn label(rule: &str, beta: f32) -> String {
@@ -357,15 +386,16 @@ fn largest(run: &Run) -> String {
     largest_lambda(run).map_or("none".into(), |largest| format!("{largest:.3}"))
 }
 
-/// Rows are attacks, columns rules and momentums.
-fn table(attacks: &[&str], labels: &[String], runs: &[Run], cell: impl Fn(&Run) -> String) -> String {
+/// Rows are attacks, columns rules and momentums; a dash is a run that did not end.
+fn table(attacks: &[&str], labels: &[String], runs: &[Option<Run>], cell: impl Fn(&Run) -> String) -> String {
     let first = attacks.iter().map(|spec| spec.chars().count()).max().unwrap_or(0);
     let mut text = format!("{:first$}", "");
     labels.iter().for_each(|label| text += &format!("   {label}"));
     for (spec, row) in attacks.iter().zip(runs.chunks(labels.len())) {
         text += &format!("\n{spec:first$}");
         for (label, run) in labels.iter().zip(row) {
-            text += &format!("   {:>width$}", cell(run), width = label.chars().count());
+            let cell = run.as_ref().map_or("–".into(), &cell);
+            text += &format!("   {cell:>width$}", width = label.chars().count());
         }
     }
     text + "\n"
@@ -379,20 +409,29 @@ mod tests {
     #[test]
     fn results_keep_the_order_of_the_items() {
         let items: Vec<usize> = (0..50).collect();
-        assert_eq!(in_parallel(None, &items, |i| i * 2), (0..100).step_by(2).collect::<Vec<_>>());
-        assert!(in_parallel(None, &[], |i: &usize| *i).is_empty());
+        let good = |i: &usize| Ok::<_, ()>(i * 2);
+        assert_eq!(in_parallel(None, &items, good), ((0..100).step_by(2).map(Some).collect(), None));
+        assert_eq!(in_parallel(None, &[], good), (vec![], None));
         let seen = Mutex::new(std::collections::HashSet::new());
         in_parallel(NonZeroUsize::new(3), &items, |_| {
             thread::sleep(std::time::Duration::from_millis(1));
-            seen.lock().unwrap().insert(thread::current().id())
+            Ok::<_, ()>(seen.lock().unwrap().insert(thread::current().id()))
         });
         assert_eq!(seen.into_inner().unwrap().len(), 3);
     }
 
     #[test]
+    fn after_a_failure_nothing_begins_and_what_ended_is_kept() {
+        let items: Vec<usize> = (0..50).collect();
+        let (results, failure) = in_parallel(NonZeroUsize::new(1), &items, |&i| if i < 3 { Ok(i) } else { Err(i) });
+        assert_eq!(failure, Some(3));
+        assert_eq!(results.into_iter().flatten().collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
     fn tables_are_aligned_and_name_divergence() {
         let point = Point { step: 1, accuracy: 0.9375, loss: 0.0, lambda: 0.25, spread: 1.0 };
-        let runs = [false, true].map(|diverged| Run { points: vec![point], diverged, refused: None });
+        let runs = [false, true].map(|diverged| Some(Run { points: vec![point], diverged, refused: None }));
         let labels = [label("average", 0.0), label("median", 0.9)];
         let text = table(&["foe:nu=20"], &labels, &runs, accuracy);
         assert_eq!(text, "            average, β = 0   median, β = 0.9\nfoe:nu=20           93.8 %          diverged\n");

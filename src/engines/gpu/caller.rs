@@ -66,10 +66,11 @@ impl Caller {
 
     /// Returns when the device has done what was submitted.
     pub(crate) async fn wait(&self) -> Result<()> {
+        let mark = self.device.mark();
         let mut encoder = self.device.encoder();
         let fetch = self.device.fetch(&mut encoder, &self.buffers[1], 0, 4);
         self.device.submit(encoder);
-        self.device.receive(fetch, |_: &[u32]| ()).await
+        self.device.receive(fetch, mark, |_: &[u32]| ()).await
     }
 
     /// The rule as commands in an encoder, submitted and awaited; how often it reads the data, which is as often as the engine does.

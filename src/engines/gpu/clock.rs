@@ -38,7 +38,7 @@ impl Clock {
     /// The time of all dispatches so far, in seconds, once they are done.
     pub(crate) async fn seconds(&self, device: &Device) -> Result<f64> {
         let (sets, taken) = locked(&self.sets).clone();
-        let mut ticks = 0;
+        let (mark, mut ticks) = (device.mark(), 0);
         for (at, set) in sets.iter().enumerate() {
             let count = if at + 1 == sets.len() { taken } else { STAMPS };
             let bytes = u64::from(count * wgpu::QUERY_SIZE);
@@ -48,7 +48,7 @@ impl Clock {
             let fetch = device.fetch(&mut encoder, &stamps, 0, bytes);
             device.submit(encoder);
             let lasted = |stamps: &[u64]| stamps.as_chunks().0.iter().map(|[from, to]| to.saturating_sub(*from)).sum::<u64>();
-            ticks += device.receive(fetch, lasted).await?;
+            ticks += device.receive(fetch, mark, lasted).await?;
         }
         Ok(ticks as f64 * f64::from(self.period) * 1e-9)
     }

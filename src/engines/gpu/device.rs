@@ -9,8 +9,10 @@ use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use futures::FutureExt;
 use futures::channel::oneshot;
+use futures::future::{Either, Shared, select};
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -49,15 +51,45 @@ pub(crate) struct Device {
     pipelines: Mutex<HashMap<(Kernel, Dtype), wgpu::ComputePipeline>>,
     cache: Option<PipelineCache>,
     pool: Arc<Mutex<Pool>>,
-    /// First error that wgpu reported outside a call's own results; taken by the next check.
-    failure: Arc<Mutex<Option<String>>>,
+    /// Errors that wgpu reported outside a call's own results.
+    failures: Arc<Mutex<Failures>>,
     /// Set for good when the device is gone.
     lost: Arc<Mutex<Option<String>>>,
     /// Does the caller use the device as well? Then its handlers of errors are left alone.
     shared: bool,
     /// Wakes the thread that drives callbacks, so that no caller's thread has to.
-    driver: Option<mpsc::Sender<()>>,
+    driver: Option<mpsc::Sender<Wake>>,
+    /// Comes when the thread ends, with the device lost or dropped.
+    ended: Shared<oneshot::Receiver<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// How many errors there were, and the last one.
+#[derive(Debug, Default)]
+struct Failures {
+    count: u64,
+    last: String,
+}
+
+impl Failures {
+    fn add(&mut self, error: impl ToString) {
+        self.count += 1;
+        self.last = error.to_string();
+    }
+}
+
+/// The errors that there were when a call began: any later one may have cost it its work, whoever else it cost theirs. One submission holds
+/// the work of all calls, and is refused as a whole.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark(u64);
+
+/// What the driving thread is to do.
+#[derive(Debug)]
+enum Wake {
+    Poll,
+    /// What wgpu does when a driver loses the device during a wait.
+    #[cfg(test)]
+    Panic,
 }
 
 impl Drop for Device {
@@ -65,7 +97,7 @@ impl Drop for Device {
     fn drop(&mut self) {
         drop(self.driver.take());
         if let Some(thread) = self.thread.take() {
-            // It cannot have panicked: it only polls.
+            // It catches its panics.
             let _ = thread.join();
         }
     }
@@ -85,10 +117,8 @@ impl Device {
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| refused(e.to_string()))?;
         let cache = pipelines.and_then(|folder| PipelineCache::open(&device, &adapter.get_info(), folder));
         let opened = Self::of(device, queue, info, budget, cache)?;
-        let first = opened.failure.clone();
-        opened.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            locked(&first).get_or_insert_with(|| error.to_string());
-        }));
+        let failures = opened.failures.clone();
+        opened.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| locked(&failures).add(error)));
         let gone = opened.lost.clone();
         opened.device.set_device_lost_callback(move |_, reason| {
             locked(&gone).get_or_insert_with(|| format!("the device was lost: {reason}"));
@@ -113,10 +143,24 @@ impl Device {
         })?;
         let (driver, work) = mpsc::channel();
         let driven = device.clone();
+        let (end, ended) = oneshot::channel();
+        let lost = Arc::<Mutex<Option<String>>>::default();
+        let gone = lost.clone();
         let thread = std::thread::Builder::new().name("resam-gpu".into()).spawn(move || {
-            while work.recv().is_ok() {
-                // An error here is the device's loss, which the callbacks report.
-                let _ = driven.poll(wgpu::PollType::wait_indefinitely());
+            // Dropped with the thread, however it ends.
+            let _end: oneshot::Sender<()> = end;
+            let drive = |wake| match wake {
+                Wake::Poll => drop(driven.poll(wgpu::PollType::wait_indefinitely())),
+                #[cfg(test)]
+                Wake::Panic => panic!("planted"),
+            };
+            while let Ok(wake) = work.recv() {
+                // wgpu panics when a driver loses the device during the wait, and answers nobody then.
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drive(wake))) {
+                    let said = panic.downcast_ref::<String>().map_or("", |said| said.lines().last().unwrap_or_default());
+                    locked(&gone).get_or_insert_with(|| format!("the device was lost during a wait: {said}"));
+                    return;
+                }
             }
         });
         let thread = Some(thread.map_err(|e| refused(format!("cannot start a thread: {e}")))?);
@@ -129,10 +173,11 @@ impl Device {
             pipelines: Mutex::default(),
             cache,
             pool: Pool::new(budget),
-            failure: Arc::default(),
-            lost: Arc::default(),
+            failures: Arc::default(),
+            lost,
             shared: false,
             driver: Some(driver),
+            ended: ended.shared(),
             thread,
         })
     }
@@ -159,7 +204,7 @@ impl Device {
         }
         let (result, error) = self.said(work);
         if let Some(error) = error {
-            locked(&self.failure).get_or_insert_with(|| error.to_string());
+            locked(&self.failures).add(error);
         }
         result
     }
@@ -217,9 +262,24 @@ impl Device {
         self.device.destroy();
     }
 
-    /// The error of the device, if it had one.
-    pub(crate) fn check(&self) -> Result<()> {
-        let reason = locked(&self.lost).clone().or_else(|| locked(&self.failure).take());
+    /// Loses the device as some drivers do: the thread that waits for it panics.
+    #[cfg(test)]
+    pub(crate) fn lose_while_waiting(&self) {
+        let _ = self.driver.as_ref().expect("there until it is dropped").send(Wake::Panic);
+    }
+
+    /// To be taken before a call makes its first buffer.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(locked(&self.failures).count)
+    }
+
+    /// The error of the device, if it had one since.
+    pub(crate) fn check(&self, since: Mark) -> Result<()> {
+        let failed = || {
+            let failures = locked(&self.failures);
+            (failures.count > since.0).then(|| failures.last.clone())
+        };
+        let reason = locked(&self.lost).clone().or_else(failed);
         reason.map_or(Ok(()), |reason| {
             locked(&self.pool).fail();
             Err(self.error(reason))
@@ -371,8 +431,8 @@ impl Device {
         Fetch { buffer, bytes: total }
     }
 
-    /// Hands the fetched values to `take`.
-    pub(crate) async fn receive<T: bytemuck::Pod, R>(&self, fetch: Fetch, take: impl FnOnce(&[T]) -> R) -> Result<R> {
+    /// Hands the fetched values to `take`, unless the device had an error since the mark.
+    pub(crate) async fn receive<T: bytemuck::Pod, R>(&self, fetch: Fetch, since: Mark, take: impl FnOnce(&[T]) -> R) -> Result<R> {
         let Fetch { mut buffer, bytes } = fetch;
         // One that is dropped while it is being mapped is not fit for another call.
         buffer.set_returns(false);
@@ -383,11 +443,14 @@ impl Device {
         let answer = move |result| drop(send.send(result));
         self.quietly(|| buffer.buffer.map_async(wgpu::MapMode::Read, 0..bytes, answer));
         if let Some(driver) = &self.driver {
-            // The thread lives as long as this device.
-            let _ = driver.send(());
+            // Without the thread there is no device any more, and nobody waits.
+            let _ = driver.send(Wake::Poll);
         }
-        let mapped = receive.await;
-        self.check()?;
+        let mapped = match select(receive, self.ended.clone()).await {
+            Either::Left((mapped, _)) => mapped,
+            Either::Right(_) => Err(oneshot::Canceled),
+        };
+        self.check(since)?;
         mapped.map_err(|_| self.error("the device stopped answering"))?.map_err(|e| self.error(e.to_string()))?;
         let result = {
             let view = buffer.buffer.get_mapped_range(0..bytes).map_err(|e| self.error(e.to_string()))?;
@@ -399,11 +462,11 @@ impl Device {
     }
 
     /// Waits until the work on a buffer is done.
-    pub(crate) async fn settle(&self, buffer: &Buffer) -> Result<()> {
+    pub(crate) async fn settle(&self, buffer: &Buffer, since: Mark) -> Result<()> {
         let mut encoder = self.encoder();
         let fetch = self.fetch(&mut encoder, buffer, 0, 4);
         self.submit(encoder);
-        self.receive(fetch, |_: &[u32]| ()).await
+        self.receive(fetch, since, |_: &[u32]| ()).await
     }
 }
 

@@ -1,10 +1,10 @@
 //! A rule as commands in an encoder of the caller's: nothing is submitted, waited for or read back here.
 
 use super::buffers::{DeviceRows, DeviceVector};
-use super::device::{Bound, Device, Use};
+use super::device::{Bound, Device, Mark, Use};
 use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups};
-use super::pool::Buffer;
+use super::pool::{Buffer, locked};
 use super::shader::{BLOCK, Coordinate, Kernel};
 use crate::dtype::Dtype;
 use crate::engines::passes::{GIVEN, ORIGIN, Term};
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::plan::{DeviceSolve, Mix, Plan, Stat};
 use crate::rules::{Cohort, NonFinite, Rule};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Columns that are looked at to find a central row.
 const SAMPLE: usize = 512;
@@ -68,6 +68,8 @@ pub struct DeviceRule {
     /// Code, counts, and for each row whether it is bad: see `on_device/status.wgsl`.
     status: Buffer,
     notes: Buffer,
+    /// Taken when commands were encoded last.
+    encoded: Mutex<Mark>,
 }
 
 #[derive(Debug)]
@@ -127,14 +129,27 @@ impl DeviceRule {
         if n == 0 {
             return Err(Error::NoWorkers);
         }
+        let mark = device.mark();
         let everyone: Vec<usize> = (0..n).collect();
         let cohort = |k: usize| Cohort { total: n, members: &everyone[..n - k], f: f.saturating_sub(k), d };
         rule.admit(&cohort(0))?;
         let make = || Self::plan(device, rule, n, d, f, &cohort).map(|how| (how, device.storage(FLAGS + n), device.storage(n)));
         let (how, status, notes) = device.trying(make)??;
-        device.check()?;
+        device.check(mark)?;
         let most_bad = if rule.non_finite() == NonFinite::Propagate { n } else { f };
-        Ok(Self { device: device.clone(), rule: rule.name().into(), n, d, f, most_bad, dtype, how, status, notes })
+        Ok(Self {
+            device: device.clone(),
+            rule: rule.name().into(),
+            n,
+            d,
+            f,
+            most_bad,
+            dtype,
+            how,
+            status,
+            notes,
+            encoded: Mutex::new(mark),
+        })
     }
 
     fn plan<'a>(
@@ -249,6 +264,8 @@ impl DeviceRule {
     /// in the data is in the [report](DeviceRule::report), and the result is NaN then.
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, rows: &DeviceRows, out: &DeviceVector) -> Result<()> {
         let device = &*self.device;
+        let mark = device.mark();
+        *locked(&self.encoded) = mark;
         if (rows.n(), rows.d(), rows.dtype) != (self.n, self.d, self.dtype) {
             let what = format!("{} rows of {} values of {}", rows.n(), rows.d(), rows.dtype);
             return Err(Error::Buffer(format!("{what} for a rule that was made for {} of {} of {}", self.n, self.d, self.dtype)));
@@ -285,7 +302,7 @@ impl DeviceRule {
                 target.keep(encoder, &y, 0, self.d);
             }
         })?;
-        device.check()
+        device.check(mark)
     }
 
     /// Adds a copy of d values to the encoder: what a rule that was made with a previous aggregate
@@ -303,9 +320,10 @@ impl DeviceRule {
         let Some(start) = start else {
             return Err(Error::Given { rule: self.rule.clone(), what: "a previous aggregate it was not made with".into() });
         };
+        let mark = self.device.mark();
         let (buffer, offset) = previous.read_on(&self.device, self.d)?;
         self.device.trying(|| encoder.copy_buffer_to_buffer(buffer, offset, &start.values.buffer, 0, 4 * self.d as u64))?;
-        self.device.check()
+        self.device.check(mark)
     }
 
     fn bind(&self, kernel: Kernel, bindings: &[(u32, &Buffer)]) -> Bound {
@@ -378,10 +396,11 @@ impl DeviceRule {
     /// # Errors
     /// [`Error::NonFinite`] when more than f rows were bad, [`Error::Device`] when no scales served or the device is lost.
     pub async fn report(&self) -> Result<DeviceReport> {
+        let mark = *locked(&self.encoded);
         let mut encoder = self.device.encoder();
         let fetch = self.device.fetch(&mut encoder, &self.status, 0, 4 * (FLAGS + self.n) as u64);
         self.device.submit(encoder);
-        let status: Vec<u32> = self.device.receive(fetch, <[u32]>::to_vec).await?;
+        let status: Vec<u32> = self.device.receive(fetch, mark, <[u32]>::to_vec).await?;
         let non_finite: Vec<usize> = (0..self.n).filter(|i| status[FLAGS + i] != 0).collect();
         let residual = f64::from(f32::from_bits(status[RESIDUAL]));
         match status[0] {

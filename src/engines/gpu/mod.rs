@@ -195,6 +195,7 @@ mod tests {
     use crate::matrix::Input;
     use crate::rules::all;
     use crate::spec::Spec;
+    use futures::future::join3;
 
     fn open() -> GpuEngine {
         let named = std::env::var("RESAM_TEST_DEVICE").ok();
@@ -315,6 +316,64 @@ mod tests {
         assert_eq!(files(), usize::from(can));
         if can {
             std::fs::remove_dir_all(&folder).unwrap();
+        }
+    }
+
+    /// Rows of the full number and virtual ones behind them: what the last worker sends is not taken for a virtual row's.
+    #[test]
+    fn the_last_of_the_most_rows_spoils_no_virtual_row() {
+        let (n, f, d) = (shader::MOST_ROWS, 100, 40);
+        let small = Options { sample: 16, ..Options::default() };
+        let gpu = Engine::from(Kind::Gpu(open())).with_options(small.clone());
+        let cpu = Engine::cpu().with_options(small);
+        for (hostile, columns) in [(f32::NAN, 3..4), (f32::NAN, 20..21), (3e38, 0..d), (f32::INFINITY, 39..40)] {
+            let mut values: Vec<f32> = crate::bench::data(n, d, 2).unwrap();
+            values[(n - 1) * d..][columns].fill(hostile);
+            let rows = Rows::from_slice(&values, n, d).unwrap();
+            for rule in ["centered_clipping:tau=3", "rfa", "arc+multi_krum"].map(|spec| spec.parse::<Spec>().unwrap().into_rule()) {
+                let [got, expected] = [&gpu, &cpu].map(|engine| engine.aggregate_blocking(&*rule, &rows, f).unwrap());
+                assert_eq!(got.report.non_finite, expected.report.non_finite);
+                for (y, x) in got.values.iter().zip(expected.values) {
+                    assert!((y - x).abs() < 1e-5, "{} of {hostile}: {y} and {x}", rule.spec());
+                }
+            }
+        }
+    }
+
+    /// One call's failure is in the submission of all: none may take what is in its buffers for a result.
+    #[test]
+    fn an_error_fails_every_call_that_it_may_have_cost_its_work() {
+        let gpu = open();
+        let device = gpu.device.clone();
+        let engine = Engine::from(Kind::Gpu(gpu));
+        let values: Vec<f32> = crate::bench::data(5, 3000, 1).unwrap();
+        let rows = Rows::from_slice(&values, 5, 3000).unwrap();
+        let rule = crate::rules::TrimmedMean;
+        let call = || engine.aggregate(&rule, &rows, 1);
+        let before = pollster::block_on(call()).unwrap();
+        let plant = async { drop(device.buffer(device::Use::Storage, 1 << 60)) };
+        let (first, second, ()) = pollster::block_on(join3(call(), call(), plant));
+        for result in [first, second] {
+            assert!(matches!(result, Err(Error::Device { .. })), "{result:?}");
+        }
+        // Once is not for ever.
+        assert_eq!(pollster::block_on(call()).unwrap().values, before.values);
+    }
+
+    /// A driver that loses the device during a wait makes wgpu panic and answer nobody: no call may wait for ever.
+    #[test]
+    fn a_device_that_is_lost_during_a_wait_wakes_all_calls() {
+        let gpu = open();
+        let device = gpu.device.clone();
+        let engine = Engine::from(Kind::Gpu(gpu));
+        let values: Vec<f32> = crate::bench::data(5, 3000, 1).unwrap();
+        let rows = Rows::from_slice(&values, 5, 3000).unwrap();
+        let call = || engine.aggregate(&crate::rules::TrimmedMean, &rows, 1);
+        let plant = async { device.lose_while_waiting() };
+        let (first, second, ()) = pollster::block_on(join3(call(), call(), plant));
+        for result in [first, second, pollster::block_on(call())] {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains("lost"), "{error}");
         }
     }
 

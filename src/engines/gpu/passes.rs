@@ -2,7 +2,7 @@
 
 use super::buffers::Sink;
 use super::clock::Clock;
-use super::device::{Device, Encoder, Fetch, Use};
+use super::device::{Device, Encoder, Fetch, Mark, Use};
 use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups};
 use super::pool::Buffer;
@@ -25,6 +25,8 @@ const ROUNDS: usize = 32;
 
 pub(crate) struct GpuPasses<'a> {
     device: Arc<Device>,
+    /// Taken when the call began.
+    mark: Mark,
     source: Source<'a>,
     given: Arc<[f32]>,
     traffic: Traffic,
@@ -39,7 +41,7 @@ type Flight = (Fetch, Vec<Buffer>);
 impl<'a> GpuPasses<'a> {
     pub(crate) fn new(device: Arc<Device>, source: Source<'a>, timed: bool) -> Self {
         let clock = if timed { device.clock() } else { None };
-        Self { device, source, given: Arc::default(), traffic: Traffic::default(), momentums: None, clock }
+        Self { mark: device.mark(), device, source, given: Arc::default(), traffic: Traffic::default(), momentums: None, clock }
     }
 
     /// Passes over gradients; a coordinate pass orders the momentums, which it steps on its way.
@@ -141,7 +143,7 @@ impl<'a> GpuPasses<'a> {
                     *downloaded += size_of_val(values) as u64;
                     take(&chunk, values);
                 };
-                self.device.receive(fetch, counted).await?;
+                self.device.receive(fetch, self.mark, counted).await?;
             }
         }
     }
@@ -222,7 +224,7 @@ impl<'a> GpuPasses<'a> {
             [first.to_vec(), second.to_vec()]
         };
         self.traffic.downloaded += 4 * (tables[0].1 + tables[1].1) as u64;
-        self.device.receive(fetch, take).await
+        self.device.receive(fetch, self.mark, take).await
     }
 }
 

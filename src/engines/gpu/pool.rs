@@ -76,9 +76,12 @@ impl Pool {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    /// Keeps no buffer from now on.
+    /// Keeps no buffer from now on. What is recorded is of calls that have not failed.
     pub(super) fn fail(&mut self) {
-        *self = Self { broken: true, limit: self.limit, bytes: self.bytes, peak: self.peak, made: self.made, ..Self::default() };
+        self.broken = true;
+        while !self.spares.is_empty() {
+            self.drop_oldest();
+        }
     }
 
     /// Adds work to the next submission.

@@ -49,8 +49,11 @@ const WEISZFELD_SOLVE: &str = include_str!("../../../shaders/on_device/weiszfeld
 /// Most rows whose keys stay in registers, ordered by straight-line text; beyond it a group sorts a few columns in its memory.
 const UNROLLED: usize = 128;
 
-/// Most rows a GPU kernel takes.
+/// Most rows of a matrix.
 pub(crate) const MOST_ROWS: usize = 1024;
+
+/// Most rows that a kernel looks at, as in `tile.wgsl`: those of a matrix, and two virtual ones.
+const MOST_ENTRIES: usize = MOST_ROWS + 2;
 
 /// Columns a group of a tiled kernel sums, as in `tile.wgsl`.
 pub(crate) const BLOCK: usize = 4096;
@@ -76,7 +79,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Where a group has 22 KiB.
+    /// Where a group has 24 KiB.
     pub(crate) const LARGE: Self = Self { tile: 1024, stripe: 16, keys: 4096 };
     /// Where it has 16 KiB, which every device of WebGPU has.
     pub(crate) const SMALL: Self = Self { tile: 512, stripe: 8, keys: 2048 };
@@ -88,7 +91,7 @@ impl Room {
 
     /// Bytes that the most demanding kernel takes: a tile, the centres of its columns, the rows' largest values and one number an invocation.
     fn bytes(self) -> usize {
-        (16 * self.tile + 8 * THREADS + 4 * MOST_ROWS + 4 * THREADS).max(4 * self.keys + 8 * THREADS)
+        (16 * self.tile + 8 * THREADS + 4 * MOST_ENTRIES + 4 * THREADS).max(4 * self.keys + 8 * THREADS)
     }
 
     /// Columns of a tile of so many vectors of rows.
@@ -484,6 +487,7 @@ mod tests {
             let stepped = Coordinate { stepped: plain.can_step(), ..plain };
             [plain, stepped, kernel(true, false), kernel(values % 2 == 0, true)].map(Kernel::Coordinate)
         };
+        all.extend([1, 2].map(|frames| Kernel::Gram { rows: MOST_ENTRIES, frames }));
         for rows in [1, 2, 3, 4, 5, 8, 15, 25, 33, 51, 64, 65, 100, 256, 1000, MOST_ROWS] {
             all.extend([1, 2].map(|frames| Kernel::Gram { rows, frames }));
             all.extend([Kernel::Deviations { values: rows }, Kernel::Weiszfeld { rows }]);
@@ -521,7 +525,7 @@ mod tests {
     #[test]
     fn tiles_fit_their_memory() {
         for room in ROOMS {
-            for rows in 1..=MOST_ROWS {
+            for rows in 1..=MOST_ENTRIES {
                 let width = room.width(quads(rows));
                 assert!(quads(rows) * width <= room.tile && width <= THREADS);
                 // The sums of all squares of a group are gathered in the tile's memory, four vectors each.
@@ -585,9 +589,9 @@ mod tests {
             }
         };
         let gram = parsed(Kernel::Gram { rows: 5, frames: 1 }, Dtype::F32);
-        let shared = ["BLOCK", "THREADS", "MOST_ROWS", "EXPONENT", "ORIGIN", "GIVEN"].map(|name| value(&gram, name));
+        let shared = ["BLOCK", "THREADS", "MOST_ENTRIES", "EXPONENT", "ORIGIN", "GIVEN"].map(|name| value(&gram, name));
         let exponent = crate::engines::keys::EXPONENT as usize;
-        assert_eq!(shared, [BLOCK, THREADS, MOST_ROWS, exponent, crate::engines::passes::ORIGIN, crate::engines::passes::GIVEN]);
+        assert_eq!(shared, [BLOCK, THREADS, MOST_ENTRIES, exponent, crate::engines::passes::ORIGIN, crate::engines::passes::GIVEN]);
         assert_eq!(value(&parsed(Kernel::Deviations { values: 5 }, Dtype::F32), "BLOCK"), BLOCK);
         assert_eq!(["THREADS", "READ_VECTORS"].map(|name| value(&parsed(Kernel::Read, Dtype::F32), name)), [THREADS, READ_VECTORS]);
     }

@@ -104,13 +104,13 @@ pub(crate) struct Resident {
 
 impl Resident {
     pub(crate) async fn load(device: &Arc<Device>, rows: &Rows<'_>) -> Result<Self> {
-        let dtype = rows.dtype();
+        let (mark, dtype) = (device.mark(), rows.dtype());
         let layout = Layout::new(device, rows.n(), rows.d(), dtype)?;
         let everyone: Vec<usize> = (0..rows.n()).collect();
         let mut slabs = Vec::new();
         for chunk in layout.chunks() {
             let slab = upload(device, rows, &chunk, &everyone).own();
-            device.settle(&slab).await?;
+            device.settle(&slab, mark).await?;
             slabs.push(Arc::new(slab));
         }
         Ok(Self { device: device.clone(), layout, dtype, slabs })
@@ -143,7 +143,7 @@ impl Resident {
     }
 
     pub(crate) async fn read(&self) -> Result<Vec<f32>> {
-        let (n, d) = (self.n(), self.d());
+        let (mark, n, d) = (self.device.mark(), self.n(), self.d());
         let mut values = vec![0.0; n * d];
         for chunk in self.layout.chunks() {
             let mut encoder = self.device.encoder();
@@ -156,24 +156,26 @@ impl Resident {
                     row.copy_to(&mut values[i * d + chunk.first..][..chunk.columns]);
                 }
             };
-            self.device.receive(fetch, copy).await?;
+            self.device.receive(fetch, mark, copy).await?;
         }
         Ok(values)
     }
 
     /// Copies one row of a slab; the number of bytes that came from the device.
     pub(crate) async fn copy_row(&self, chunk: &Chunk, row: usize, out: &mut [f32]) -> Result<u64> {
+        let mark = self.device.mark();
         let mut encoder = self.device.encoder();
         let bytes = self.stride(chunk);
         let fetch = self.device.fetch(&mut encoder, &self.slabs[chunk.index], row as u64 * bytes, bytes);
         self.device.submit(encoder);
         let copy = |bytes: &[u8]| self.dtype.values(bytes).slice(0..out.len()).copy_to(out);
-        self.device.receive(fetch, copy).await?;
+        self.device.receive(fetch, mark, copy).await?;
         Ok(bytes)
     }
 
     /// Sets a row to zero.
     pub(crate) fn zero(&mut self, row: usize) -> Result<()> {
+        let mark = self.device.mark();
         let mut encoder = self.device.encoder();
         for chunk in self.layout.chunks() {
             let bytes = self.stride(&chunk);
@@ -181,11 +183,12 @@ impl Resident {
         }
         self.device.submit(encoder);
         self.device.flush();
-        self.device.check()
+        self.device.check(mark)
     }
 
     /// New rows from old ones by index; `None` is a row of zeros. Copied on the device.
     pub(crate) fn rearrange(&mut self, rows: &[Option<usize>]) -> Result<()> {
+        let mark = self.device.mark();
         let layout = Layout::new(&self.device, rows.len(), self.d(), self.dtype)?;
         let mut encoder = self.device.encoder();
         let mut slabs = Vec::new();
@@ -213,7 +216,7 @@ impl Resident {
         }
         self.device.submit(encoder);
         self.device.flush();
-        self.device.check()?;
+        self.device.check(mark)?;
         (self.layout, self.slabs) = (layout, slabs);
         Ok(())
     }

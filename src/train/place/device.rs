@@ -27,7 +27,7 @@ impl TensorServer {
 
 pub(in crate::train) struct OnDevice<'a> {
     network: &'a Network,
-    server: &'a TensorServer,
+    server: TensorServer,
     honest: usize,
     theta: Tensor<1>,
     /// One row for each honest worker.
@@ -41,11 +41,15 @@ impl<'a> OnDevice<'a> {
     pub(in crate::train) fn new(network: &'a Network, server: &'a TensorServer, honest: usize, theta: &[f32]) -> Self {
         let theta = network.tensor(theta);
         let rows = Tensor::zeros([honest, theta.dims()[0]], (&theta.device(), DType::F32));
-        Self { network, server, honest, aggregate: theta.clone(), theta, gradients: rows.clone(), momentums: rows }
+        Self { network, server: server.clone(), honest, aggregate: theta.clone(), theta, gradients: rows.clone(), momentums: rows }
     }
 }
 
 impl Place for OnDevice<'_> {
+    fn draw(&mut self, number: u64) {
+        self.server.server.draw(number);
+    }
+
     fn gradients(&mut self, batch: &Dataset, config: &Config, noise: &mut Rng) -> Result<f64, BoxError> {
         let each = self.network.each(&self.theta, batch, self.honest, noise);
         let (losses, gradients): (Vec<_>, Vec<_>) = each.map(|(loss, blocks)| (loss, Tensor::cat(blocks, 0))).unzip();
@@ -84,7 +88,7 @@ impl Place for OnDevice<'_> {
     }
 
     fn combine(&mut self, row: Option<&[f32]>, attackers: usize) -> Result<usize, BoxError> {
-        let RuleServer { rule, n, f, .. } = &self.server.server;
+        let RuleServer { drawn: rule, n, f, .. } = &self.server.server;
         let (device, d) = (self.theta.device(), self.theta.dims()[0]);
         let mut parts = vec![self.momentums.clone()];
         if let Some(row) = row {

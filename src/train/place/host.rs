@@ -35,6 +35,10 @@ impl<'a> Host<'a> {
 }
 
 impl Place for Host<'_> {
+    fn draw(&mut self, number: u64) {
+        self.server.draw(number);
+    }
+
     fn gradients(&mut self, batch: &Dataset, config: &Config, noise: &mut Rng) -> Result<f64, BoxError> {
         let losses = self.model.gradients(&self.theta, batch, self.honest, noise, &mut self.gradients);
         for row in self.gradients.chunks_exact_mut(self.theta.len()) {

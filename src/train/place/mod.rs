@@ -17,6 +17,9 @@ use crate::attacks::{AskLine, AskRule, Attack, AttackError, BoxError, Scene};
 
 /// θ, the gradients and momentums of the honest workers, the aggregate: where they are, and what is computed with them there.
 pub(super) trait Place {
+    /// Before a step: see [`Server::draw`](super::Server::draw).
+    fn draw(&mut self, number: u64);
+
     /// Takes the gradients of the honest workers at θ, with L2 and clipping; the mean of their losses, without L2.
     fn gradients(&mut self, batch: &Dataset, config: &Config, noise: &mut Rng) -> Result<f64, BoxError>;
 

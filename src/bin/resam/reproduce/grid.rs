@@ -1,13 +1,14 @@
 //! What is run: every combination of the lists in a file.
 
 use crate::settings::Settings;
-use crate::train::server;
+use crate::train::{server, try_out};
 use resam::Engine;
-use resam::attacks::{self, AttackError, Scene};
-use resam::train::{BoxError, Config, Rate, datasets};
+use resam::train::datasets::{self, Source};
+use resam::train::{BoxError, Config, Rate};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 /// A grid of runs.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -101,6 +102,11 @@ impl Key {
         Ok(config)
     }
 
+    /// Whether only the seed differs, if anything.
+    pub fn same_but_seed(&self, other: &Self) -> bool {
+        Self { seed: 0, ..self.clone() } == Self { seed: 0, ..other.clone() }
+    }
+
     /// The key as one line: the same settings, the same line.
     pub fn line(&self) -> String {
         serde_json::to_string(self).expect("a key is plain data")
@@ -131,6 +137,14 @@ impl Grid {
         }
     }
 
+    /// The folder with a data set's files: the grid's or the one given instead of it; where several data sets have files, that of the data
+    /// set's name in it. Four of MNIST's files and Fashion-MNIST's have the same names.
+    pub fn folder(&self, given: Option<&Path>, source: &Source) -> Option<PathBuf> {
+        let folder = given.or(self.settings.data.as_deref()).filter(|_| source.files)?;
+        let named = |name: &String| name != source.name && datasets::by_name(name).is_ok_and(|other| other.files);
+        Some(if self.datasets.iter().any(named) { folder.join(source.name) } else { folder.into() })
+    }
+
     /// The runs, seed after seed, so that a grid that is stopped has whole tables of the first seeds; and of each rule and attack
     /// that cannot work with some n and f the reason why its runs are left out.
     pub fn runs(&self, engine: &Engine) -> Result<(Vec<Key>, Vec<String>), BoxError> {
@@ -147,7 +161,7 @@ impl Grid {
                 for attack in &self.attacks {
                     match try_out(attack, &config)? {
                         None => possible.push(attack),
-                        Some(reason) => without(reason),
+                        Some(reason) => without(reason.to_string()),
                     }
                 }
                 for (rule, &beta) in self.rules.iter().flat_map(|rule| self.betas.iter().map(move |beta| (rule, beta))) {
@@ -167,15 +181,6 @@ impl Grid {
         left_out.dedup();
         Ok((keys, left_out))
     }
-}
-
-/// Why an attack has no row with so many workers, if so; asked for one among rows of one value.
-fn try_out(attack: &str, config: &Config) -> Result<Option<String>, AttackError> {
-    let mut attack = attacks::by_name(attack)?;
-    let honest: Vec<&[f32]> = vec![&[1.0]; config.workers - config.byzantine];
-    let first = |rows: &resam::Rows| Ok(rows.row(0).to_vec());
-    let scene = Scene::new(&honest, config.byzantine)?.with_rule(&first).with_flipped(&[1.0])?;
-    Ok(attack.row(&scene).err().map(|error| error.to_string()))
 }
 
 #[cfg(test)]
@@ -208,6 +213,19 @@ mod tests {
         assert!(left_out.iter().any(|reason| reason.contains("f = 7") && reason.contains("mimic")), "{left_out:?}");
         assert!(keys.iter().all(|key| key.f == 3 || key.attack != "mimic:worker=11"));
         assert!(keys.iter().any(|key| key.f == 3 && key.attack == "mimic:worker=11"));
+    }
+
+    #[test]
+    fn data_sets_with_the_same_file_names_have_folders_of_their_own() {
+        let folder = |datasets: &str, of: &str, given: Option<&str>| {
+            let text = format!("{}\ndata = 'data'", TEXT.replace("['digits']", datasets));
+            Grid::parse(&text).unwrap().folder(given.map(Path::new), datasets::by_name(of).unwrap())
+        };
+        let path = |name: &str| Some(PathBuf::from(name));
+        assert_eq!(folder("['digits', 'mnist']", "mnist", None), path("data"));
+        assert_eq!(folder("['digits', 'mnist']", "digits", None), None);
+        assert_eq!(folder("['mnist', 'fashion_mnist']", "mnist", None), path("data/mnist"));
+        assert_eq!(folder("['mnist', 'fashion_mnist']", "fashion_mnist", Some("other")), path("other/fashion_mnist"));
     }
 
     #[test]

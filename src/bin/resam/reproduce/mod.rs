@@ -9,12 +9,13 @@ use crate::print;
 use crate::train::{Job, Task, bar, in_parallel, largest_lambda};
 use clap::Args;
 use grid::{Grid, Key};
-use resam::train::{BoxError, datasets};
+use resam::attacks;
+use resam::train::{BoxError, Split, datasets};
 use results::{Outcome, Results};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Run a grid of training experiments, and draw what came of it
@@ -41,7 +42,7 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "DIR", default_value = "resam-reproduce")]
     out: PathBuf,
 
-    /// Folder with the files of the data set, instead of the grid's
+    /// Folder with the files of the data set, instead of the grid's; for several data sets, with a folder of its name for each
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
@@ -79,7 +80,7 @@ A grid:
   betas    = [0.0, 0.99]
   seeds    = [1, 2, 3]
 Also n, steps, batch, lr, hold, decay, l2, clip, measure, model, split and data, as the options of `resam train`; what is left out is as \
-suits the data set. Rules and attacks that cannot work with some f are left out there, and named.
+suits the data set. Rules and attacks that cannot work with some f are left out there, and named; so are splits that leave a worker without examples.
 
 Examples:
   resam reproduce --smoke
@@ -99,20 +100,24 @@ pub fn run(args: ReproduceArgs) -> Result<(), BoxError> {
     };
     let grid = Grid::parse(&text).map_err(|error| format!("{name}: {error}"))?;
     let place = Place::open(args.train_on, args.device.as_deref(), "cpu")?;
-    let (keys, left_out) = grid.runs(place.engine()).map_err(|error| format!("{name}: {error}"))?;
+    let (mut keys, mut left_out) = grid.runs(place.engine()).map_err(|error| format!("{name}: {error}"))?;
     let path = args.out.join("results.jsonl");
-    let wanted: HashMap<String, usize> = keys.iter().enumerate().map(|(at, key)| (key.line(), at)).collect();
-    let at = |outcome: &Outcome| wanted.get(&outcome.key.line()).copied();
     let (mut outcomes, failure) = if args.report_only {
         (results::read(&path)?, None)
     } else {
         make(&args.out)?;
         let (results, found) = Results::open(&path)?;
-        let done: HashSet<Option<usize>> = found.iter().map(at).collect();
-        let open: Vec<&Key> = keys.iter().enumerate().filter(|(at, _)| !done.contains(&Some(*at))).map(|(_, key)| key).collect();
-        let (new, failure) = args.run_all(&place, &grid, &open, &results);
+        let done: HashSet<String> = found.iter().map(|outcome| outcome.key.line()).collect();
+        let open = |key: &&Key| !done.contains(&key.line());
+        let data = args.load(&grid, keys.iter().filter(open))?;
+        let mut uneven = Uneven::default();
+        keys.retain(|key| !open(&key) || uneven.splits(key, &data[&key.dataset]));
+        left_out.extend(uneven.reasons());
+        let (new, failure) = args.run_all(&place, &data, &keys.iter().filter(open).collect::<Vec<_>>(), &results);
         ([found, new].concat(), failure)
     };
+    let wanted: HashMap<String, usize> = keys.iter().enumerate().map(|(at, key)| (key.line(), at)).collect();
+    let at = |outcome: &Outcome| wanted.get(&outcome.key.line()).copied();
     if let Some(error) = failure {
         return Err(error);
     }
@@ -123,7 +128,7 @@ pub fn run(args: ReproduceArgs) -> Result<(), BoxError> {
     outcomes.dedup_by_key(|outcome| at(outcome));
     let folder = args.report.as_ref().unwrap_or(&args.out);
     make(folder)?;
-    report::write(folder, &outcomes, keys.len(), &left_out)?;
+    report::write(folder, &outcomes, &keys, &left_out)?;
     if !args.quiet {
         let reasons: String = left_out.iter().map(|reason| format!("{reason}\n")).collect();
         let open = if outcomes.len() < keys.len() { ", the rest is open" } else { "" };
@@ -138,24 +143,28 @@ fn make(folder: &Path) -> Result<(), BoxError> {
 }
 
 impl ReproduceArgs {
-    /// What came of the runs that ended, and the first failure: after it no other run begins.
-    fn run_all(&self, place: &Place, grid: &Grid, open: &[&Key], results: &Results) -> (Vec<Outcome>, Option<BoxError>) {
-        let folder = self.data.as_deref().or(grid.settings.data.as_deref());
+    /// The data sets of some runs.
+    fn load<'a>(&self, grid: &Grid, keys: impl Iterator<Item = &'a Key>) -> Result<BTreeMap<String, Split>, BoxError> {
         let mut data = BTreeMap::new();
-        for key in open {
-            if !data.contains_key(&key.dataset) {
-                match datasets::by_name(&key.dataset).and_then(|source| source.load(folder)) {
-                    Ok(split) => data.insert(key.dataset.clone(), split),
-                    Err(error) => return (Vec::new(), Some(error.into())),
-                };
+        for key in keys {
+            if let Entry::Vacant(entry) = data.entry(key.dataset.clone()) {
+                let source = datasets::by_name(&key.dataset)?;
+                entry.insert(source.load(grid.folder(self.data.as_deref(), source).as_deref())?);
             }
         }
+        Ok(data)
+    }
+
+    /// What came of the runs that ended, and the first failure: after it no other run begins.
+    fn run_all(
+        &self,
+        place: &Place,
+        data: &BTreeMap<String, Split>,
+        open: &[&Key],
+        results: &Results,
+    ) -> (Vec<Outcome>, Option<BoxError>) {
         let bar = bar(self.quiet, open.iter().map(|key| key.steps).sum());
-        let stop = AtomicBool::new(false);
-        let one = |key: &&Key| -> Result<Option<Outcome>, BoxError> {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
+        let one = |key: &&Key| -> Result<Outcome, BoxError> {
             let start = Instant::now();
             let (data, config) = (&data[&key.dataset], &key.config()?);
             let model = &place.put(datasets::by_name(&key.dataset)?.model(&key.model)?);
@@ -171,18 +180,32 @@ impl ReproduceArgs {
                 seconds: start.elapsed().as_secs_f64(),
             };
             results.add(&outcome)?;
-            Ok(Some(outcome))
+            Ok(outcome)
         };
-        let ended =
-            in_parallel(place.threads(self.threads), open, |key| one(key).inspect_err(|_| stop.store(true, Ordering::Relaxed)));
+        let (ended, failure) = in_parallel(place.threads(self.threads), open, one);
         bar.finish_and_clear();
-        let (mut outcomes, mut failure) = (Vec::new(), None);
-        for result in ended {
-            match result {
-                Ok(outcome) => outcomes.extend(outcome),
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        (outcomes, failure)
+        (ended.into_iter().flatten().collect(), failure)
+    }
+}
+
+/// The splits of a grid that leave a worker without examples.
+#[derive(Default)]
+struct Uneven {
+    /// Why, by what decides it, if so.
+    tried: BTreeMap<(String, usize, u64, usize), Option<String>>,
+}
+
+impl Uneven {
+    /// Whether a run's split gives every honest worker an example.
+    fn splits(&mut self, key: &Key, data: &Split) -> bool {
+        let (Ok(config), Ok(attack)) = (key.config(), attacks::by_name(&key.attack)) else { return true };
+        let what = (key.dataset.clone(), key.f, key.seed, attack.attackers(key.f));
+        let reason =
+            || Some(format!("left out with f = {}, seed = {}: {}", key.f, key.seed, config.check_split(data, &*attack).err()?));
+        self.tried.entry(what).or_insert_with(reason).is_none()
+    }
+
+    fn reasons(self) -> impl Iterator<Item = String> {
+        self.tried.into_values().flatten()
     }
 }

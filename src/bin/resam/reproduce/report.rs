@@ -1,5 +1,6 @@
 //! Tables and figures of what came of a grid.
 
+use super::grid::Key;
 use super::results::Outcome;
 use crate::output::{Target, publish};
 use crate::picture::Figure;
@@ -47,8 +48,8 @@ fn percent(values: &[f64]) -> String {
     }
 }
 
-/// Writes the report of some runs of a grid of `all`, in the order in which it names them.
-pub fn write(folder: &Path, outcomes: &[Outcome], all: usize, left_out: &[String]) -> Result<(), BoxError> {
+/// Writes the report of some runs of a grid, `all` of which are given, in the order in which it names them.
+pub fn write(folder: &Path, outcomes: &[Outcome], all: &[Key], left_out: &[String]) -> Result<(), BoxError> {
     let outcomes: Vec<&Outcome> = outcomes.iter().collect();
     let (mut tables, mut figures) = (Vec::new(), Vec::new());
     for (dataset, model) in distinct(&outcomes, |o| (&o.key.dataset, &o.key.model)) {
@@ -61,7 +62,7 @@ pub fn write(folder: &Path, outcomes: &[Outcome], all: usize, left_out: &[String
             let of_f = only(&of_set, |o| o.key.f == f);
             let n = of_f[0].key.n;
             for beta in distinct(&of_f, |o| o.key.beta) {
-                tables.push(table(&format!("{name}: n = {n}, f = {f}, β = {beta}"), &only(&of_f, |o| o.key.beta == beta)));
+                tables.push(table(&format!("{name}: n = {n}, f = {f}, β = {beta}"), &only(&of_f, |o| o.key.beta == beta), all));
             }
             for before in distinct(&of_f, |o| parts(&o.key.rule).0) {
                 let runs = only(&of_f, |o| parts(&o.key.rule).0 == before);
@@ -69,14 +70,20 @@ pub fn write(folder: &Path, outcomes: &[Outcome], all: usize, left_out: &[String
                     "" => (format!("{name}: n = {n}, f = {f}"), "rules".into()),
                     _ => (format!("{name}: n = {n}, f = {f}, rules after {before}"), in_a_name(before)),
                 };
+                // Rules that refused the very first rows have no curve.
+                if runs.iter().all(|run| run.accuracy.is_empty()) {
+                    continue;
+                }
                 let columns = distinct(&runs, |o| o.key.beta).len();
                 figures.push((format!("{file}-f{f}-{group}"), svg(&heading, &panels(&runs, &families)?, columns)?));
             }
         }
-        figures.push((format!("{file}-worst"), worst(&name, &of_set)?));
+        if of_set.iter().any(|o| is_attack(&o.key.attack)) {
+            figures.push((format!("{file}-worst"), worst(&name, &of_set, all)?));
+        }
     }
     let markdown: String = tables.iter().map(Table::markdown).collect();
-    let html = html(&tables, &figures, &explained(&outcomes)?, (outcomes.len(), all), left_out);
+    let html = html(&tables, &figures, &explained(&outcomes)?, (outcomes.len(), all.len()), left_out);
     let mut files = vec![Target::new(&folder.join("table.md"), &[])?.stage([markdown.as_bytes()])?];
     for (name, svg) in &figures {
         files.extend(Figure::new(&folder.join(name), None)?.stage(svg)?);
@@ -101,7 +108,7 @@ fn explained(outcomes: &[&Outcome]) -> Result<Vec<String>, BoxError> {
 }
 
 /// Rules by attacks.
-fn table(title: &str, outcomes: &[&Outcome]) -> Table {
+fn table(title: &str, outcomes: &[&Outcome], all: &[Key]) -> Table {
     let attacks = distinct(outcomes, |o| &o.key.attack);
     let cell = |rule: &str, attack: &str| {
         let runs = only(outcomes, |o| o.key.rule == rule && o.key.attack == attack);
@@ -112,7 +119,9 @@ fn table(title: &str, outcomes: &[&Outcome]) -> Table {
         let some = |what, count| if count > 0 { format!(", {count} {what}") } else { String::new() };
         let diverged = some("diverged", runs.iter().filter(|run| run.diverged).count());
         let refused = some("refused", runs.iter().filter(|run| run.refused.is_some()).count());
-        format!("{} ({}){diverged}{refused}", of(Outcome::last), of(Outcome::best))
+        let planned = all.iter().filter(|key| key.same_but_seed(&runs[0].key)).count();
+        let open = some("open", planned.saturating_sub(runs.len()));
+        format!("{} ({}){diverged}{refused}{open}", of(Outcome::last), of(Outcome::best))
     };
     let rules = distinct(outcomes, |o| &o.key.rule);
     Table {
@@ -163,23 +172,37 @@ fn panels(outcomes: &[&Outcome], families: &[&str]) -> Result<Vec<Panel>, BoxErr
     Ok(panels)
 }
 
-/// The worst mean accuracy over all attacks, of each rule with each f and β.
-fn worst(name: &str, outcomes: &[&Outcome]) -> Result<String, BoxError> {
+/// Whether somebody attacks at all.
+fn is_attack(spec: &str) -> bool {
+    attacks::by_name(spec).is_ok_and(|attack| attack.attackers(1) > 0)
+}
+
+/// The worst mean accuracy over all attacks, of each rule with each f and β; nothing where a run is open, which could be worse.
+fn worst(name: &str, outcomes: &[&Outcome], all: &[Key]) -> Result<String, BoxError> {
     let rules = distinct(outcomes, |o| &o.key.rule);
     let columns: Vec<(usize, f32)> = distinct(outcomes, |o| (o.key.f, o.key.beta));
-    let cell = |rule: &String, (f, beta): (usize, f32)| {
-        let runs = only(outcomes, |o| o.key.rule == *rule && o.key.f == f && o.key.beta == beta);
+    let (dataset, model) = (&outcomes[0].key.dataset, &outcomes[0].key.model);
+    let open = |rule: &String, (f, beta): (usize, f32)| {
+        let wanted = |key: &Key| key.rule == *rule && key.f == f && key.beta == beta && is_attack(&key.attack);
+        let planned = all.iter().filter(|key| wanted(key) && key.dataset == *dataset && key.model == *model).count();
+        let runs = only(outcomes, |o| wanted(&o.key));
+        (runs.len() < planned, runs)
+    };
+    let cell = |rule: &String, column: (usize, f32)| {
+        let (open, runs) = open(rule, column);
         let of_attack = |attack: &String| {
             let values: Vec<f64> = runs.iter().filter(|run| run.key.attack == *attack).map(|run| run.last()).collect();
             mean_and_std(&values).0
         };
-        distinct(&runs, |o| &o.key.attack).into_iter().map(of_attack).reduce(f64::min)
+        distinct(&runs, |o| &o.key.attack).into_iter().map(of_attack).reduce(f64::min).filter(|_| !open)
     };
     let values: Vec<Vec<Option<f64>>> =
         rules.iter().map(|rule| columns.iter().map(|&column| cell(rule, column)).collect()).collect();
+    let some_open = rules.iter().any(|rule| columns.iter().any(|&column| open(rule, column).0));
+    let note = if some_open { " (empty: some are open)" } else { "" };
     let columns: Vec<String> = columns.iter().map(|(f, beta)| format!("f = {f}, β = {beta}")).collect();
     let rules: Vec<String> = rules.into_iter().cloned().collect();
-    Ok(heatmap::svg(&format!("{name}: final accuracy (%) under the worst attack"), &rules, &columns, &values)?)
+    Ok(heatmap::svg(&format!("{name}: final accuracy (%) under the worst attack{note}"), &rules, &columns, &values)?)
 }
 
 fn row(first: &str, rest: impl Iterator<Item = String>) -> Vec<String> {
@@ -296,7 +319,37 @@ mod tests {
             [(0, 0.2), (10, 0.5), (20, 0.4)]
         );
         assert!(!curve.broke_off && curve.deviations.len() == 3 && curve.family == 1);
-        assert_eq!(table("", &outcomes).rows[0][1], "40.0 ± 56.6 (60.0 ± 28.3), 1 refused");
+        assert_eq!(table("", &outcomes, &keys).rows[0][1], "40.0 ± 56.6 (60.0 ± 28.3), 1 refused");
+        assert_eq!(table("", &outcomes[1..], &keys).rows[0][1], "80.0 (80.0), 1 open");
         assert!(explained(&outcomes).unwrap()[1].contains("refused by average: no"));
+    }
+
+    /// The worst of an unfinished row would be too good; a rule that refuses the first rows has no curve, and hinders no other.
+    #[test]
+    fn what_is_open_or_has_no_curve_is_left_empty() {
+        let grid = "datasets = ['digits']\nf = [3]\nrules = ['average', 'nnm+krum']\nattacks = ['none', 'alie', 'nan']\nbetas = [0.9]\nseeds = [1]";
+        let (keys, _) = Grid::parse(grid).unwrap().runs(&resam::Engine::cpu()).unwrap();
+        let mut outcomes: Vec<Outcome> = keys
+            .iter()
+            .map(|key| Outcome {
+                key: key.clone(),
+                accuracy: if key.rule == "average" { vec![(0, 0.123), (10, 0.456)] } else { vec![] },
+                diverged: false,
+                refused: (key.rule != "average").then(|| "no".into()),
+                lambda: None,
+                seconds: 1.0,
+            })
+            .collect();
+        let worst = |outcomes: &[Outcome]| worst("", &outcomes.iter().collect::<Vec<_>>(), &keys).unwrap();
+        let all = worst(&outcomes);
+        assert!(all.contains("45.6") && !all.contains("open"));
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &outcomes, &keys, &[]).unwrap();
+        let has = |name: &str| folder.path().join(name).exists();
+        assert!(has("report.html") && has("digits-mlp-hidden-32-f3-rules.svg") && !has("digits-mlp-hidden-32-f3-nnm.svg"));
+        let nan = outcomes.iter().position(|o| o.key.rule == "average" && o.key.attack == "nan").unwrap();
+        outcomes.remove(nan);
+        let some = worst(&outcomes);
+        assert!(!some.contains("45.6") && some.contains("some are open"));
     }
 }

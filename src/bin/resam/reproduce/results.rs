@@ -57,7 +57,9 @@ pub fn read(path: &Path) -> Result<Vec<Outcome>, BoxError> {
 
 fn parse(path: &Path, lines: &[u8]) -> Result<Vec<Outcome>, BoxError> {
     let read = |(at, line): (usize, &[u8])| {
-        serde_json::from_slice(line).map_err(|error| format!("{}, line {}: {error}", path.display(), at + 1).into())
+        serde_json::from_slice(line).map_err(|error| {
+            format!("{}, line {}: {error}; remove the line, or take another folder", path.display(), at + 1).into()
+        })
     };
     lines.split_inclusive(|byte| *byte == b'\n').enumerate().map(read).collect()
 }
