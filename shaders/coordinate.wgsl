@@ -13,7 +13,8 @@
 // Key of a row's value; notes the row if it is not finite.
 fn load(i: u32, column: u32) -> i32 {
     let bits = fetch(i, column);
-    if magnitude(bits) >= EXPONENT {
+    // One that sends nothing else must not queue up a write for each column.
+    if magnitude(bits) >= EXPONENT && atomicLoad(&notes[i]) == 0u {
         atomicMax(&notes[i], 1u);
     }
     return key(bits);

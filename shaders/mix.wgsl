@@ -24,7 +24,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let row = rows[i];
         let bits = bits_at(row.index, column);
         if magnitude(bits) >= EXPONENT {
-            atomicMax(&notes[i], 1u);
+            if atomicLoad(&notes[i]) == 0u {
+                atomicMax(&notes[i], 1u);
+            }
             nan |= magnitude(bits) > EXPONENT;
             above |= bits == EXPONENT;
             below |= bits == (EXPONENT | 0x80000000u);

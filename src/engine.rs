@@ -15,6 +15,7 @@ use crate::rows::Rows;
 use crate::rules::{Cohort, Rule};
 use futures::stream::{FuturesOrdered, StreamExt};
 use rayon::prelude::*;
+use std::collections::VecDeque;
 
 /// Matrices of [`Engine::aggregate_many`] whose work is submitted to a GPU together.
 pub const TOGETHER: usize = 32;
@@ -362,25 +363,45 @@ impl Engine {
     }
 
     /// Combines each of many matrices (the layers of a model, the trials of a sweep) by one rule. Their work is submitted to a GPU
-    /// together, [`TOGETHER`] at a time, and shared out to the threads of a CPU: many small matrices take little more than one large one.
+    /// together, [`TOGETHER`] at a time or as many as its memory budget has room for, and shared out to the threads of a CPU: many small matrices take little more than one large one.
     ///
     /// Layers aggregated one by one are not what the rule makes of whole vectors: rules on distances then choose workers anew for each
     /// layer.
     ///
     /// # Errors
-    /// For each matrix as [`Engine::aggregate`]; the others are not affected.
+    /// For each matrix as [`Engine::aggregate`]; the others are not affected, but by errors of the device, which cost all work under way.
     pub async fn aggregate_many(&self, rule: &dyn Rule, inputs: &[Input<'_>], f: usize) -> Vec<Result<Aggregate>> {
         if let Kind::Cpu(cpu) = &self.kind {
             return cpu.on_threads(|| inputs.par_iter().map(|input| self.aggregate_blocking(rule, *input, f)).collect());
         }
-        let (mut left, mut done) = (inputs.iter(), Vec::new());
+        let mut left = inputs.iter().peekable();
+        let (mut done, mut shares) = (Vec::new(), VecDeque::new());
         let mut under_way = FuturesOrdered::new();
         loop {
-            under_way.extend(left.by_ref().take(TOGETHER - under_way.len()).map(|input| self.aggregate(rule, *input, f)));
+            while let Some(input) = left.peek().copied().filter(|_| shares.len() < TOGETHER) {
+                let share = self.share(*input);
+                if !shares.is_empty() && shares.iter().sum::<f64>() + share > 1.0 {
+                    break;
+                }
+                left.next();
+                shares.push_back(share);
+                under_way.push_back(self.aggregate(rule, *input, f));
+            }
             match under_way.next().await {
                 Some(one) => done.push(one),
                 None => return done,
             }
+            shares.pop_front();
+        }
+    }
+
+    /// What a call takes of the memory budget for data in host memory, 1 being all.
+    fn share(&self, input: Input<'_>) -> f64 {
+        match (&self.kind, input) {
+            (Kind::Several(several), _) => several.mean_share(|engine| engine.share(input)),
+            #[cfg(feature = "gpu")]
+            (Kind::Gpu(gpu), Input::Rows(rows)) => gpu.share(rows),
+            _ => 0.0,
         }
     }
 

@@ -31,7 +31,7 @@ fn training_refuses_what_it_cannot_read_or_run() {
         ("--attack alie:z=loud", "search or max"),
         ("--attack krum", "none, alie"),
         ("-n 4 -f 2", "f < n/2"),
-        ("--clip 0", "clip must be"),
+        ("--clip 0", "clip = 0, but it must be"),
         ("--dataset mnist --model lstm", "logistic, mlp"),
         ("-o nowhere/a.svg", "nowhere"),
         ("-o a.jpg", "NAME.png"),

@@ -224,7 +224,6 @@ impl Weiszfelds {
     pub(crate) fn start(scales: &[f32]) -> Self {
         let largest = scales.iter().copied().fold(0.0, f32::max);
         let shrinks: Vec<f32> = scales.iter().map(|s| s / largest).collect();
-        let weights: Vec<f64> = shrinks.iter().map(|q| f64::from(*q)).collect();
         let mut state = Self {
             shrinks,
             scaled_weights: Vec::new(),
@@ -233,14 +232,16 @@ impl Weiszfelds {
             residual: f64::INFINITY,
             largest: vec![0; scales.len()],
         };
-        state.set(&weights);
+        state.set(&vec![1.0; scales.len()]);
         state
     }
 
-    fn set(&mut self, pulls: &[f64]) {
+    /// From the inverse distances of the scaled rows: w_i ∝ q_i/r_i, of which w_i/q_i needs no division by a q_i that may be 0 in f32.
+    fn set(&mut self, inverse: &[f64]) {
+        let pulls: Vec<f64> = inverse.iter().zip(&self.shrinks).map(|(r, q)| f64::from(*q) * r).collect();
         let total: f64 = pulls.iter().sum();
         self.weights = pulls.iter().map(|p| p / total).collect();
-        self.scaled_weights = self.weights.iter().zip(&self.shrinks).map(|(w, q)| (w / f64::from(*q)) as f32).collect();
+        self.scaled_weights = inverse.iter().map(|r| (r / total) as f32).collect();
     }
 }
 
@@ -249,10 +250,9 @@ pub(crate) const LEAST_SQUARE: f32 = 1e-30;
 
 /// One round: from the squared distances of the scaled rows to the next weights, w_i ∝ 1/r_i.
 fn weiszfeld_step(state: &mut Weiszfelds, squares: &[f64]) {
-    let pulls: Vec<f64> =
-        squares.iter().zip(&state.shrinks).map(|(r2, q)| f64::from(*q) / r2.max(f64::from(LEAST_SQUARE)).sqrt()).collect();
+    let inverse: Vec<f64> = squares.iter().map(|r2| 1.0 / r2.max(f64::from(LEAST_SQUARE)).sqrt()).collect();
     let before = state.scaled_weights.clone();
-    state.set(&pulls);
+    state.set(&inverse);
     let change = |(a, b): (&f32, &f32)| f64::from((a - b).abs() / a.max(f32::MIN_POSITIVE));
     state.residual = state.scaled_weights.iter().zip(&before).map(change).fold(0.0, f64::max);
     state.rounds += 1;

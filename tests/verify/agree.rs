@@ -489,6 +489,22 @@ fn agree(sizes: &Sizes<'_>) {
     failures.settle();
 }
 
+/// Rows so far apart in size that the ratio of their scales is 0 in f32: the three that agree are the geometric median.
+#[test]
+fn tiny_rows_beside_huge_ones() {
+    let d = 70;
+    let direction: Vec<f32> = (0..d).map(|k| ((k * k + 3 * k) % 11) as f32 - 5.0).collect();
+    let row = |size: f32| direction.iter().map(move |u| size * u);
+    let data: Vec<f32> = [1e-12, 1.0001e-12, 0.9999e-12, -1e-12, 1e37].into_iter().flat_map(row).collect();
+    let rows = resam::Rows::from_slice(&data, 5, d).expect("rows");
+    let rule = parsed(&["geometric_median:method=direct"]).remove(0);
+    for (name, engine) in engines() {
+        let got = engine.aggregate_blocking(&*rule, &rows, 2).expect("a result");
+        let far = got.values.iter().zip(row(1e-12)).map(|(y, c)| (y - c).abs()).fold(0.0, f32::max);
+        assert!(got.report.converged && far < 1e-15, "{name}: {far:e} away, {:?}", got.report);
+    }
+}
+
 /// No rule reads the data more than twice, and once more when a row hid; the direct iteration reads once a round.
 fn reads(rule: &dyn Rule, got: &Aggregate, d: usize) -> Result<(), String> {
     let hidden = usize::from(got.report.hidden_row);

@@ -337,3 +337,26 @@ fn sizes_at_the_ends_of_their_ranges() {
     assert_eq!((made.report_blocking().expect("a report").non_finite, program.read(&out)), (vec![], vec![7.0]));
     program.no_error_was_heard();
 }
+
+/// With a row left out fewer are kept than the rule may keep: it refuses, as the engine does. Where it would order the rows left out with the
+/// others it is not encoded at all.
+#[test]
+fn what_the_rule_refuses_without_bad_rows_is_refused() {
+    let program = Program::new(|_| ());
+    let engine = program.engine();
+    let mut case = families::make("gauss", 5, 1, 40, 3);
+    case.data[2 * 40 + 7] = f32::NAN;
+    for rule in parsed(&["multi_krum:m=5", "krum:neighbors=4"]) {
+        let Ok(made) = engine.device_rule(&*rule, 5, 40, 1, Dtype::F32) else {
+            assert!(rule.check(5, 1).is_err(), "{}", rule.spec());
+            continue;
+        };
+        let got = encode(&program, &made, &case);
+        let want = engine.aggregate_blocking(&*rule, &case.rows(), 1).map(|want| want.values);
+        assert_eq!(got.report.as_ref().err(), want.as_ref().err(), "{}", rule.spec());
+        assert!(want.is_ok() || got.values.iter().all(|y| y.is_nan()), "{}", rule.spec());
+    }
+    let column = parsed(&["geometric_median"]);
+    let error = engine.device_rule(&*column[0], 3, 1, 1, Dtype::F32).unwrap_err().to_string();
+    assert!(error.contains("left out"), "{error}");
+}

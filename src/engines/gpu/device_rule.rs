@@ -63,6 +63,8 @@ pub struct DeviceRule {
     f: usize,
     /// More bad rows are an error.
     most_bad: usize,
+    /// What the rule says to one more, where that are no more than f.
+    refusal: Option<Error>,
     dtype: Dtype,
     how: How,
     /// Code, counts, and for each row whether it is bad: see `on_device/status.wgsl`.
@@ -136,7 +138,14 @@ impl DeviceRule {
         let make = || Self::plan(device, rule, n, d, f, &cohort).map(|how| (how, device.storage(FLAGS + n), device.storage(n)));
         let (how, status, notes) = device.trying(make)??;
         device.check(mark)?;
-        let most_bad = if rule.non_finite() == NonFinite::Propagate { n } else { f };
+        // Beyond f rows, or where the rule has no meaning for the rows left.
+        let leaves_out = if rule.non_finite() == NonFinite::LeaveOut { f.min(n - 1) } else { 0 };
+        let refused = (1..=leaves_out).find_map(|k| Some((k, rule.admit(&cohort(k)).err()?)));
+        let most_bad = match &refused {
+            _ if rule.non_finite() == NonFinite::Propagate => n,
+            Some((k, _)) => k - 1,
+            None => f,
+        };
         Ok(Self {
             device: device.clone(),
             rule: rule.name().into(),
@@ -144,6 +153,7 @@ impl DeviceRule {
             d,
             f,
             most_bad,
+            refusal: refused.map(|(_, error)| error),
             dtype,
             how,
             status,
@@ -167,6 +177,7 @@ impl DeviceRule {
         let propagates = rule.non_finite() == NonFinite::Propagate;
         let Plan { mix, stat } = rule.plan(&cohort(0));
         let solver = match mix {
+            Mix::Rows if rule.non_finite() != NonFinite::Order => return refused("rows left out would be ordered with the others"),
             Mix::Rows => {
                 let rows: Vec<usize> = (0..n).collect();
                 let table = device.filled(Use::Storage, &RowEntry::plain(&rows)).own();
@@ -196,7 +207,8 @@ impl DeviceRule {
         }
         // With k bad rows it is the rule of (n - k, f - k).
         let (mut results, mut variants) = (Vec::new(), Vec::new());
-        for k in 0..=f.min(n - 1) {
+        // Those that the rule refuses are never reached.
+        for k in (0..=f.min(n - 1)).take_while(|&k| k == 0 || rule.admit(&cohort(k)).is_ok()) {
             let Plan { mix, stat } = rule.plan(&cohort(k));
             let here = match &mix {
                 Mix::Solve(solver) => solver.on_device().unwrap_or(solve),
@@ -411,6 +423,7 @@ impl DeviceRule {
                 residual,
                 converged: residual <= TOLERANCE,
             }),
+            TOO_MANY_BAD if non_finite.len() <= self.f => Err(self.refusal.clone().expect("what bounds them below f")),
             TOO_MANY_BAD => Err(Error::NonFinite { rule: self.rule.clone(), rows: non_finite, f: self.f }),
             START_NOT_FINITE => Err(Error::parameter(&self.rule, "previous aggregate", "NaN or infinite somewhere", "finite")),
             _ => Err(Error::Device {

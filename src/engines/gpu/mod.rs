@@ -140,10 +140,22 @@ impl GpuEngine {
     /// Passes over rows in host memory, timed on the device if asked; they stay on the device between the passes of a call if the budget allows.
     pub(crate) fn stream<'a>(&self, rows: &'a Rows<'a>, timed: bool) -> Result<GpuPasses<'a>> {
         self.takes(rows.n())?;
-        let dtype = rows.dtype();
-        let layout = Layout::within(&self.device, rows.n(), rows.d(), dtype, self.budget)?;
-        let whole = (dtype.size() * rows.n() * rows.d()) as u64 + 2 * layout.slab_bytes(dtype) <= self.budget;
+        let layout = Layout::within(&self.device, rows.n(), rows.d(), rows.dtype(), self.budget)?;
+        let whole = Self::whole(rows, layout) <= self.budget;
         Ok(GpuPasses::new(self.device.clone(), Source::host(rows, layout, whole), timed))
+    }
+
+    /// Bytes that a call takes whose rows stay on the device between its passes.
+    fn whole(rows: &Rows<'_>, layout: Layout) -> u64 {
+        let dtype = rows.dtype();
+        (dtype.size() * rows.n() * rows.d()) as u64 + 2 * layout.slab_bytes(dtype)
+    }
+
+    /// What a call over rows in host memory takes of the budget, 1 being all.
+    pub(crate) fn share(&self, rows: &Rows<'_>) -> f64 {
+        let layout = Layout::within(&self.device, rows.n(), rows.d(), rows.dtype(), self.budget);
+        // One that does not fit streams through all of it.
+        layout.map_or(0.0, |layout| (Self::whole(rows, layout) as f64 / self.budget as f64).min(1.0))
     }
 
     /// Passes over a matrix on the device, timed on it if asked.
@@ -292,6 +304,13 @@ mod tests {
                 assert!(peak <= budget, "{spec} of {n} x {d}: {peak} bytes");
             }
         }
+        // Many matrices in a call, each of which takes a third of it.
+        let values: Vec<f32> = crate::bench::data(8, 28_000, 1).unwrap();
+        let rows = Rows::from_slice(&values, 8, 28_000).unwrap();
+        let results = engine.aggregate_many_blocking(&crate::rules::TrimmedMean, &[Input::from(&rows); 20], 1);
+        assert!(results.iter().all(|result| result.as_ref().unwrap().values == results[0].as_ref().unwrap().values));
+        let peak = device.buffers().1;
+        assert!(peak <= budget, "{peak} bytes for many matrices");
     }
 
     /// What is compiled goes into a file that another engine opens.
@@ -324,7 +343,7 @@ mod tests {
     fn the_last_of_the_most_rows_spoils_no_virtual_row() {
         let (n, f, d) = (shader::MOST_ROWS, 100, 40);
         let small = Options { sample: 16, ..Options::default() };
-        let gpu = Engine::from(Kind::Gpu(open())).with_options(small.clone());
+        let gpu = Engine::from(Kind::Gpu(open())).with_options(small);
         let cpu = Engine::cpu().with_options(small);
         for (hostile, columns) in [(f32::NAN, 3..4), (f32::NAN, 20..21), (3e38, 0..d), (f32::INFINITY, 39..40)] {
             let mut values: Vec<f32> = crate::bench::data(n, d, 2).unwrap();
