@@ -8,6 +8,8 @@
 
 // Least squared distance told from zero, in units of the scaled rows.
 const LEAST = 1e-30f;
+// Most rows of an invocation.
+const MOST_SHARE = 4u;
 
 // 1 / r_i of the scaled row. Sums of 64 blocks are summed: an error of some 64 + blocks / 64 roundings, not of all blocks.
 fn inverse_distance(i: u32) -> f32 {
@@ -25,23 +27,26 @@ fn inverse_distance(i: u32) -> f32 {
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lane: u32) {
-    let done = state[1] != 0u;
+    // The same for all: rounds after the last one needed do nothing.
+    if state[1] != 0u {
+        return;
+    }
     var pulls = 0.0;
     var change = 0.0;
+    var inverse: array<f32, MOST_SHARE>;
     for (var i = lane; i < params.rows; i += THREADS) {
-        pulls += rows[i].weight * inverse_distance(i);
+        inverse[i / THREADS] = inverse_distance(i);
+        pulls += rows[i].weight * inverse[i / THREADS];
     }
     let total = gathered(lane, pulls, false);
     for (var i = lane; i < params.rows; i += THREADS) {
-        let next = inverse_distance(i) / total;
+        let next = inverse[i / THREADS] / total;
         let before = bitcast<f32>(state[4u + i]);
         change = max(change, abs(next - before) / max(next, 0x1p-126f));
-        if !done {
-            state[4u + i] = bitcast<u32>(next);
-        }
+        state[4u + i] = bitcast<u32>(next);
     }
     let residual = gathered(lane, change, true);
-    if lane == 0u && !done {
+    if lane == 0u {
         state[0] += 1u;
         state[1] = select(0u, 1u, residual <= params.tolerance);
         state[2] = bitcast<u32>(residual);

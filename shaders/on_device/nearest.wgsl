@@ -11,10 +11,10 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     measure(lane, m);
     if lane < m {
         for (var j = 0u; j < m; j++) {
-            let d = distances[lane * m + j];
+            let d = distances[j * m + lane];
             var rank = 0u;
             for (var k = 0u; k < m; k++) {
-                let other = distances[lane * m + k];
+                let other = distances[k * m + lane];
                 rank += select(0u, 1u, other < d || (other == d && k < j));
             }
             let weight = vec2(bitcast<f32>(what.z), bitcast<f32>(what.w)) / chosen[j].scale;

@@ -1,6 +1,6 @@
 // Part of the kernels that look at rows by their distances and sizes: which is central, which is of middle size.
 //
-// distances m x m squared distances: kept, because the same sum formed twice may be rounded in two ways, and ranks compare them
+// distances m x m squared distances, read by columns, which invocations beside each other share: kept, because the same sum formed twice may be rounded in two ways, and ranks compare them
 
 @group(0) @binding(11) var<storage, read_write> distances: array<f32>;
 
@@ -15,10 +15,10 @@ fn krum_score(i: u32, m: u32, neighbours: u32) -> f32 {
     var score = 0.0;
     for (var j = 0u; j < m; j++) {
         if j != i {
-            let d = distances[i * m + j];
+            let d = distances[j * m + i];
             var rank = 0u;
             for (var k = 0u; k < m; k++) {
-                let other = distances[i * m + k];
+                let other = distances[k * m + i];
                 rank += select(0u, 1u, k != i && (other < d || (other == d && k < j)));
             }
             score += select(0.0, d, rank < neighbours);

@@ -20,7 +20,7 @@ pub(crate) fn columns(d: usize, want: usize, seed: u64) -> Vec<usize> {
     if d <= want.max(RUN) {
         return (0..d).collect();
     }
-    let want = want.min((d / SHARE).max(FEW));
+    let want = want.max(1).min((d / SHARE).max(FEW));
     let mut random = fastrand::Rng::with_seed(seed);
     let mut runs: Vec<usize> = (0..want.div_ceil(RUN)).map(|_| random.usize(0..d / RUN)).collect();
     runs.sort_unstable();
@@ -163,6 +163,7 @@ mod tests {
     #[test]
     fn columns_are_ascending_distinct_and_in_range() {
         for d in [0, 1, 100, 101, 5000, 1 << 20] {
+            assert_eq!(columns(d, 0, 7).is_empty(), d == 0);
             let c = columns(d, 100, 7);
             assert!(c.windows(2).all(|w| w[0] < w[1]) && c.iter().all(|&k| k < d));
             assert!(c.len() <= 112 && c.len() >= d.min(32));

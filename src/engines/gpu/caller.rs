@@ -69,8 +69,8 @@ impl Caller {
         let mark = self.device.mark();
         let mut encoder = self.device.encoder();
         let fetch = self.device.fetch(&mut encoder, &self.buffers[1], 0, 4);
-        self.device.submit(encoder);
-        self.device.receive(fetch, mark, |_: &[u32]| ()).await
+        let ticket = self.device.submit(encoder);
+        self.device.receive(fetch, ticket, mark, |_: &[u32]| ()).await
     }
 
     /// The rule as commands in an encoder, submitted and awaited; how often it reads the data, which is as often as the engine does.

@@ -46,9 +46,9 @@ impl Clock {
             let mut encoder = device.encoder();
             encoder.resolve_query_set(set, 0..count, &stamps.buffer, 0);
             let fetch = device.fetch(&mut encoder, &stamps, 0, bytes);
-            device.submit(encoder);
+            let ticket = device.submit(encoder);
             let lasted = |stamps: &[u64]| stamps.as_chunks().0.iter().map(|[from, to]| to.saturating_sub(*from)).sum::<u64>();
-            ticks += device.receive(fetch, mark, lasted).await?;
+            ticks += device.receive(fetch, ticket, mark, lasted).await?;
         }
         Ok(ticks as f64 * f64::from(self.period) * 1e-9)
     }

@@ -83,10 +83,15 @@ impl Failures {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mark(u64);
 
+/// The submission that recorded work goes into.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ticket(u64);
+
 /// What the driving thread is to do.
 #[derive(Debug)]
 enum Wake {
-    Poll,
+    /// Wait for a submission, or for all so far.
+    Poll(Option<wgpu::SubmissionIndex>),
     /// What wgpu does when a driver loses the device during a wait.
     #[cfg(test)]
     Panic,
@@ -150,7 +155,11 @@ impl Device {
             // Dropped with the thread, however it ends.
             let _end: oneshot::Sender<()> = end;
             let drive = |wake| match wake {
-                Wake::Poll => drop(driven.poll(wgpu::PollType::wait_indefinitely())),
+                Wake::Poll(submission_index) => {
+                    let one = driven.poll(wgpu::PollType::Wait { submission_index, timeout: None });
+                    // One that was refused cannot be waited for.
+                    drop(one.or_else(|_| driven.poll(wgpu::PollType::wait_indefinitely())));
+                }
                 #[cfg(test)]
                 Wake::Panic => panic!("planted"),
             };
@@ -348,9 +357,9 @@ impl Device {
     }
 
     /// Records work for the next submission: that of the next [`Device::flush`], or of any call that waits for a result.
-    pub(crate) fn submit(&self, encoder: Encoder) {
+    pub(crate) fn submit(&self, encoder: Encoder) -> Ticket {
         let commands = self.quietly(|| encoder.commands.finish());
-        locked(&self.pool).record(commands);
+        Ticket(locked(&self.pool).record(commands))
     }
 
     /// Submits what is recorded, of all calls, at once.
@@ -431,8 +440,14 @@ impl Device {
         Fetch { buffer, bytes: total }
     }
 
-    /// Hands the fetched values to `take`, unless the device had an error since the mark.
-    pub(crate) async fn receive<T: bytemuck::Pod, R>(&self, fetch: Fetch, since: Mark, take: impl FnOnce(&[T]) -> R) -> Result<R> {
+    /// Hands the fetched values to `take` once their submission is done, unless the device had an error since the mark.
+    pub(crate) async fn receive<T: bytemuck::Pod, R>(
+        &self,
+        fetch: Fetch,
+        of: Ticket,
+        since: Mark,
+        take: impl FnOnce(&[T]) -> R,
+    ) -> Result<R> {
         let Fetch { mut buffer, bytes } = fetch;
         // One that is dropped while it is being mapped is not fit for another call.
         buffer.set_returns(false);
@@ -444,7 +459,7 @@ impl Device {
         self.quietly(|| buffer.buffer.map_async(wgpu::MapMode::Read, 0..bytes, answer));
         if let Some(driver) = &self.driver {
             // Without the thread there is no device any more, and nobody waits.
-            let _ = driver.send(Wake::Poll);
+            let _ = driver.send(Wake::Poll(locked(&self.pool).submission(of.0)));
         }
         let mapped = match select(receive, self.ended.clone()).await {
             Either::Left((mapped, _)) => mapped,
@@ -465,8 +480,8 @@ impl Device {
     pub(crate) async fn settle(&self, buffer: &Buffer, since: Mark) -> Result<()> {
         let mut encoder = self.encoder();
         let fetch = self.fetch(&mut encoder, buffer, 0, 4);
-        self.submit(encoder);
-        self.receive(fetch, since, |_: &[u32]| ()).await
+        let ticket = self.submit(encoder);
+        self.receive(fetch, ticket, since, |_: &[u32]| ()).await
     }
 }
 

@@ -411,8 +411,8 @@ impl DeviceRule {
         let mark = *locked(&self.encoded);
         let mut encoder = self.device.encoder();
         let fetch = self.device.fetch(&mut encoder, &self.status, 0, 4 * (FLAGS + self.n) as u64);
-        self.device.submit(encoder);
-        let status: Vec<u32> = self.device.receive(fetch, mark, <[u32]>::to_vec).await?;
+        let ticket = self.device.submit(encoder);
+        let status: Vec<u32> = self.device.receive(fetch, ticket, mark, <[u32]>::to_vec).await?;
         let non_finite: Vec<usize> = (0..self.n).filter(|i| status[FLAGS + i] != 0).collect();
         let residual = f64::from(f32::from_bits(status[RESIDUAL]));
         match status[0] {

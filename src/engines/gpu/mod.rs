@@ -370,13 +370,21 @@ mod tests {
         let rule = crate::rules::TrimmedMean;
         let call = || engine.aggregate(&rule, &rows, 1);
         let before = pollster::block_on(call()).unwrap();
-        let plant = async { drop(device.buffer(device::Use::Storage, 1 << 60)) };
-        let (first, second, ()) = pollster::block_on(join3(call(), call(), plant));
-        for result in [first, second] {
-            assert!(matches!(result, Err(Error::Device { .. })), "{result:?}");
+        let no_memory = || drop(device.buffer(device::Use::Storage, 1 << 60));
+        let refused = || {
+            let buffer = device.buffer(device::Use::Storage, 256);
+            let mut encoder = device.encoder();
+            encoder.clear_buffer(&buffer.buffer, 0, Some(1 << 20));
+            device.submit(encoder);
+        };
+        for plant in [&no_memory as &dyn Fn(), &refused] {
+            let (first, second, ()) = pollster::block_on(join3(call(), call(), async { plant() }));
+            for result in [first, second] {
+                assert!(matches!(result, Err(Error::Device { .. })), "{result:?}");
+            }
+            // Once is not for ever.
+            assert_eq!(pollster::block_on(call()).unwrap().values, before.values);
         }
-        // Once is not for ever.
-        assert_eq!(pollster::block_on(call()).unwrap().values, before.values);
     }
 
     /// A driver that loses the device during a wait makes wgpu panic and answer nobody: no call may wait for ever.

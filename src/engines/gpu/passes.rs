@@ -2,7 +2,7 @@
 
 use super::buffers::Sink;
 use super::clock::Clock;
-use super::device::{Device, Encoder, Fetch, Mark, Use};
+use super::device::{Device, Encoder, Fetch, Mark, Ticket, Use};
 use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups};
 use super::pool::Buffer;
@@ -23,6 +23,9 @@ use std::sync::Arc;
 /// Rounds of a Weiszfeld iteration submitted at once. Rounds after the last one needed do nothing.
 const ROUNDS: usize = 32;
 
+/// Slabs on the device whose work goes into one submission.
+const TOGETHER: usize = 8;
+
 pub(crate) struct GpuPasses<'a> {
     device: Arc<Device>,
     /// Taken when the call began.
@@ -37,6 +40,14 @@ pub(crate) struct GpuPasses<'a> {
 
 /// What one slab's work leaves: the bytes under way, and buffers that must live until they arrive.
 type Flight = (Fetch, Vec<Buffer>);
+
+/// A slab whose work is submitted, with what must live until it is done.
+struct Flying {
+    chunk: Chunk,
+    ticket: Ticket,
+    flight: Flight,
+    _read: (Arc<Buffer>, Option<Buffer>),
+}
 
 impl<'a> GpuPasses<'a> {
     pub(crate) fn new(device: Arc<Device>, source: Source<'a>, timed: bool) -> Self {
@@ -111,17 +122,18 @@ impl<'a> GpuPasses<'a> {
         self.device.filled(role, values)
     }
 
-    /// Walks the slabs, two in flight: while one is worked on, the next is uploaded.
+    /// Walks the slabs, two in flight: while one is worked on, the next is uploaded. Those that are on the device go several in a submission.
     async fn each_slab<T: bytemuck::Pod>(
         &mut self,
         wanted: &[usize],
         mut encode: impl FnMut(&Device, &mut Encoder, &Chunk, &Buffer, &Buffer) -> Flight,
         mut take: impl FnMut(&Chunk, &[T]),
     ) -> Result<()> {
-        let mut flying: VecDeque<(Chunk, Arc<Buffer>, Option<Buffer>, Flight)> = VecDeque::new();
+        let mut flying = VecDeque::new();
         let in_matrix = self.in_matrix(wanted);
         let mut chunks = self.source.layout().chunks();
         let several = chunks.len() > 1;
+        let here = self.source.is_here();
         loop {
             let chunk = chunks.next();
             if let Some(chunk) = chunk {
@@ -129,21 +141,29 @@ impl<'a> GpuPasses<'a> {
                 let given = self.given_part(&chunk, wanted);
                 let mut encoder = self.encoder();
                 let flight = encode(&self.device, &mut encoder, &chunk, &slab, given.as_ref().unwrap_or(&slab));
-                self.device.submit(encoder);
-                if several {
+                let ticket = self.device.submit(encoder);
+                if several && !here {
                     // The device works on this slab while the next is uploaded.
                     self.device.flush();
                 }
-                flying.push_back((chunk, slab, given, flight));
+                flying.push_back(Flying { chunk, ticket, flight, _read: (slab, given) });
             }
-            if chunk.is_none() || flying.len() == 2 {
-                let Some((chunk, _slab, _given, (fetch, _held))) = flying.pop_front() else { return Ok(()) };
+            if chunk.is_none() && flying.is_empty() {
+                return Ok(());
+            }
+            let arriving = match chunk {
+                Some(_) if flying.len() < if here { TOGETHER } else { 2 } => 0,
+                _ if here => flying.len(),
+                _ => 1,
+            };
+            for _ in 0..arriving {
+                let Some(Flying { chunk, ticket, flight: (fetch, _held), _read }) = flying.pop_front() else { break };
                 let downloaded = &mut self.traffic.downloaded;
                 let counted = |values: &[T]| {
                     *downloaded += size_of_val(values) as u64;
                     take(&chunk, values);
                 };
-                self.device.receive(fetch, self.mark, counted).await?;
+                self.device.receive(fetch, ticket, self.mark, counted).await?;
             }
         }
     }
@@ -218,13 +238,13 @@ impl<'a> GpuPasses<'a> {
     async fn read_tables(&mut self, tables: [(&Buffer, usize); 2]) -> Result<[Vec<u32>; 2]> {
         let mut encoder = self.device.encoder();
         let fetch = self.device.fetch_all(&mut encoder, &tables.map(|(table, length)| (table, 4 * length as u64)));
-        self.device.submit(encoder);
+        let ticket = self.device.submit(encoder);
         let take = |values: &[u32]| {
             let (first, second) = values.split_at(tables[0].1);
             [first.to_vec(), second.to_vec()]
         };
         self.traffic.downloaded += 4 * (tables[0].1 + tables[1].1) as u64;
-        self.device.receive(fetch, self.mark, take).await
+        self.device.receive(fetch, ticket, self.mark, take).await
     }
 }
 
@@ -319,7 +339,7 @@ impl<'a> Passes for GpuPasses<'a> {
         };
         let take = |chunk: &Chunk, values: &[u32]| {
             let (sums, largest) = values.split_at(chunk.blocks() * sums_a_block);
-            sums.chunks(sums_a_block).for_each(|block| running.add(block.iter().map(|sum| f32::from_bits(*sum))));
+            running.add_blocks(sums);
             running.raise(largest);
         };
         self.each_slab(&wanted, encode, take).await?;

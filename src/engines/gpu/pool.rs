@@ -1,6 +1,10 @@
 //! Buffers between two uses, and work that is recorded but not yet submitted.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Latest submissions whose ends can be waited for by themselves.
+const SUBMISSIONS: usize = 256;
 
 /// Most spare buffers kept for the next calls.
 const SPARES: usize = 512;
@@ -14,6 +18,9 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Pool {
     /// What goes into the next submission, in order.
     recorded: Vec<wgpu::CommandBuffer>,
+    /// Number of submissions so far, and the latest ones by number.
+    submitted: u64,
+    latest: VecDeque<(u64, wgpu::SubmissionIndex)>,
     /// Buffers that recorded work may still use: filled anew before it is submitted, they would hand it the wrong values.
     used: Vec<wgpu::Buffer>,
     /// Buffers for the next call, the longest unused first.
@@ -84,15 +91,26 @@ impl Pool {
         }
     }
 
-    /// Adds work to the next submission.
-    pub(super) fn record(&mut self, commands: wgpu::CommandBuffer) {
+    /// Adds work to the next submission; its number.
+    pub(super) fn record(&mut self, commands: wgpu::CommandBuffer) -> u64 {
         self.recorded.push(commands);
+        self.submitted
+    }
+
+    /// What wgpu calls a submission of the latest ones.
+    pub(super) fn submission(&self, number: u64) -> Option<wgpu::SubmissionIndex> {
+        self.latest.iter().find(|(latest, _)| *latest == number).map(|(_, index)| index.clone())
     }
 
     /// Submits what is recorded, all at once.
     pub(super) fn flush(&mut self, queue: &wgpu::Queue) {
         if !self.recorded.is_empty() {
-            queue.submit(std::mem::take(&mut self.recorded));
+            let index = queue.submit(std::mem::take(&mut self.recorded));
+            if self.latest.len() == SUBMISSIONS {
+                self.latest.pop_front();
+            }
+            self.latest.push_back((self.submitted, index));
+            self.submitted += 1;
             std::mem::take(&mut self.used).into_iter().for_each(|buffer| self.give(buffer));
         }
     }

@@ -71,6 +71,14 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Are all slabs on the device now?
+    pub(crate) fn is_here(&self) -> bool {
+        match self {
+            Source::Host { kept, .. } => kept.as_ref().is_some_and(|kept| kept.iter().all(Option::is_some)),
+            _ => self.stays(),
+        }
+    }
+
     /// The slab with at least the wanted rows of the chunk.
     pub(crate) fn slab(&mut self, device: &Device, chunk: &Chunk, wanted: &[usize], traffic: &mut Traffic) -> Arc<Buffer> {
         match self {
@@ -148,7 +156,7 @@ impl Resident {
         for chunk in self.layout.chunks() {
             let mut encoder = self.device.encoder();
             let fetch = self.device.fetch(&mut encoder, &self.slabs[chunk.index], 0, n as u64 * self.stride(&chunk));
-            self.device.submit(encoder);
+            let ticket = self.device.submit(encoder);
             let copy = |slab: &[u8]| {
                 let slab = self.dtype.values(slab);
                 for i in 0..n {
@@ -156,7 +164,7 @@ impl Resident {
                     row.copy_to(&mut values[i * d + chunk.first..][..chunk.columns]);
                 }
             };
-            self.device.receive(fetch, mark, copy).await?;
+            self.device.receive(fetch, ticket, mark, copy).await?;
         }
         Ok(values)
     }
@@ -167,9 +175,9 @@ impl Resident {
         let mut encoder = self.device.encoder();
         let bytes = self.stride(chunk);
         let fetch = self.device.fetch(&mut encoder, &self.slabs[chunk.index], row as u64 * bytes, bytes);
-        self.device.submit(encoder);
+        let ticket = self.device.submit(encoder);
         let copy = |bytes: &[u8]| self.dtype.values(bytes).slice(0..out.len()).copy_to(out);
-        self.device.receive(fetch, mark, copy).await?;
+        self.device.receive(fetch, ticket, mark, copy).await?;
         Ok(bytes)
     }
 
