@@ -27,26 +27,24 @@ fn inverse_distance(i: u32) -> f32 {
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lane: u32) {
-    // The same for all: rounds after the last one needed do nothing.
-    if state[1] != 0u {
-        return;
-    }
+    // Rounds after the last one needed do nothing: they see no rows, for all invocations must come to the barriers.
+    let many = select(params.rows, 0u, state[1] != 0u);
     var pulls = 0.0;
     var change = 0.0;
     var inverse: array<f32, MOST_SHARE>;
-    for (var i = lane; i < params.rows; i += THREADS) {
+    for (var i = lane; i < many; i += THREADS) {
         inverse[i / THREADS] = inverse_distance(i);
         pulls += rows[i].weight * inverse[i / THREADS];
     }
     let total = gathered(lane, pulls, false);
-    for (var i = lane; i < params.rows; i += THREADS) {
+    for (var i = lane; i < many; i += THREADS) {
         let next = inverse[i / THREADS] / total;
         let before = bitcast<f32>(state[4u + i]);
         change = max(change, abs(next - before) / max(next, 0x1p-126f));
         state[4u + i] = bitcast<u32>(next);
     }
     let residual = gathered(lane, change, true);
-    if lane == 0u {
+    if lane == 0u && many > 0u {
         state[0] += 1u;
         state[1] = select(0u, 1u, residual <= params.tolerance);
         state[2] = bitcast<u32>(residual);

@@ -398,9 +398,9 @@ impl Engine {
     /// What a call takes of the memory budget for data in host memory, 1 being all.
     fn share(&self, input: Input<'_>) -> f64 {
         match (&self.kind, input) {
-            (Kind::Several(several), _) => several.mean_share(|engine| engine.share(input)),
             #[cfg(feature = "gpu")]
             (Kind::Gpu(gpu), Input::Rows(rows)) => gpu.share(rows),
+            // Several engines do one call at a time.
             _ => 0.0,
         }
     }

@@ -108,7 +108,9 @@ fn a_rule_that_gives_up_is_a_result() {
 #[test]
 fn a_grid_of_runs_resumes() {
     let grid = "datasets = ['digits']\nf = [3, 7]\nrules = ['average', 'bulyan']\nattacks = ['none', 'nan']\nbetas = [0.0, 0.9]\nseeds = [1]\nsteps = 10";
-    let folder = Folder::new().with("grid.toml", grid.as_bytes()).with("bad.toml", b"f = 1");
+    let uneven = "datasets = ['digits']\nf = [3]\nrules = ['average']\nattacks = ['none', 'sf']\nbetas = [0.0]\nseeds = [1, 2]\nsteps = 2\n\
+                  split = 'dirichlet:alpha=0.1'\nmodel = 'logistic'";
+    let folder = Folder::new().with("grid.toml", grid.as_bytes()).with("bad.toml", b"f = 1").with("uneven.toml", uneven.as_bytes());
     let lines = || {
         let text = fs::read_to_string(folder.path("out/results.jsonl")).unwrap();
         let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -132,6 +134,11 @@ fn a_grid_of_runs_resumes() {
     assert!(whole.len() == 12 && lines() == whole);
     let report = fs::read_to_string(folder.path("out/report.html")).unwrap();
     assert!(["<svg", "bulyan", "diverged", "worst attack"].iter().all(|part| report.contains(part)));
+    // A seed whose split leaves a worker without examples costs its own runs only, in every report.
+    for options in ["", "--report-only"] {
+        let said = folder.succeeds(&format!("reproduce uneven.toml --out uneven {options}"));
+        assert!(said.contains("seed = 1, 12 honest workers") && said.contains("3 of 3 runs done;"), "{said}");
+    }
     folder.fails("reproduce bad.toml", "bad.toml");
     folder.fails("reproduce none.toml", "cannot read none.toml");
     folder.fails("reproduce grid.toml --out nowhere --report-only", "nowhere");

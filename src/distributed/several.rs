@@ -19,11 +19,6 @@ use std::thread;
 pub(crate) struct Several(Arc<[Engine]>);
 
 impl Several {
-    /// What a call takes of the memory budgets for data in host memory: each engine's share of its part of the columns, on average.
-    pub(crate) fn mean_share(&self, of: impl Fn(&Engine) -> f64) -> f64 {
-        self.0.iter().map(of).sum::<f64>() / self.0.len().pow(2) as f64
-    }
-
     pub(crate) fn new(engines: Vec<Engine>) -> Result<Self> {
         if engines.is_empty() {
             return Err(Error::parameter("several", "engines", 0, "at least 1"));

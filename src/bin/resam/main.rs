@@ -31,7 +31,8 @@ Exit codes:
   0  done
   2  bad input: a line on standard error says what is wrong,
      and no output file is written or changed, but for
-     what `reproduce` adds to its results";
+     the results of runs that ended before another failed
+     (`reproduce`, `train`)";
 
 /// Byzantine-robust aggregation of n workers' vectors, on the GPU or the CPU.
 #[derive(Debug, Parser)]

@@ -198,7 +198,9 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
         curves: columns.iter().zip(runs).filter_map(|(&column, run)| Some(curve(column, run.as_ref()?))).collect(),
     });
     let (n, f, beta) = (config.workers, config.byzantine, config.beta);
-    let heading = format!("Learning {} with {n} workers, {f} of them Byzantine (n = {n}, f = {f}, β = {beta})", source.title);
+    let incomplete = if failure.is_some() { ", incomplete" } else { "" };
+    let heading =
+        format!("Learning {} with {n} workers, {f} of them Byzantine (n = {n}, f = {f}, β = {beta}{incomplete})", source.title);
     let drawn =
         svg(&heading, &panels.collect::<Vec<_>>(), 3).map_err(BoxError::from).and_then(|svg| Ok(publish(figure.stage(&svg)?)?));
     if !args.quiet {

@@ -166,8 +166,10 @@ impl Device {
             while let Ok(wake) = work.recv() {
                 // wgpu panics when a driver loses the device during the wait, and answers nobody then.
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drive(wake))) {
-                    let said = panic.downcast_ref::<String>().map_or("", |said| said.lines().last().unwrap_or_default());
-                    locked(&gone).get_or_insert_with(|| format!("the device was lost during a wait: {said}"));
+                    let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+                    let said = said.and_then(|said| said.lines().last()).unwrap_or_default();
+                    locked(&gone)
+                        .get_or_insert_with(|| format!("the device was lost during a wait, or a callback panicked: {said}"));
                     return;
                 }
             }
@@ -555,4 +557,10 @@ impl Bound {
 pub(crate) struct Fetch {
     buffer: Buffer,
     bytes: u64,
+}
+
+impl Fetch {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
 }

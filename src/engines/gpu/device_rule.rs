@@ -44,8 +44,8 @@ const APART: u64 = 256;
 /// on the device, so that it can stand between the kernels that make gradients and those that use the result. Made by
 /// [`Engine::device_rule`](crate::Engine::device_rule).
 ///
-/// - Rules: those on columns (median, trimmed mean, MeaMed, Phocas, sign majority), the average, Krum, Multi-Krum, the geometric median and centered
-///   clipping, and nearest-neighbour mixing before a rule on columns. Rules on distances take up to 128 rows. Centered clipping that was given
+/// - Rules: those on columns (median, trimmed mean, MeaMed, Phocas, sign majority), the average, Krum, Multi-Krum, the geometric median (n > 2, d > 1) and
+///   centered clipping, and nearest-neighbour mixing before a rule on columns. Rules on distances take up to 128 rows. Centered clipping that was given
 ///   a previous aggregate can be given the next one [on the device](DeviceRule::encode_previous).
 /// - Hostile input: as in [`Engine::aggregate`](crate::Engine::aggregate). A row with NaN or infinite values counts against f; one that hides
 ///   from the look at a few columns costs one more read. When more than f rows are bad the result is NaN in every column, never an old one.
@@ -63,8 +63,8 @@ pub struct DeviceRule {
     f: usize,
     /// More bad rows are an error.
     most_bad: usize,
-    /// What the rule says to one more, where that are no more than f.
-    refusal: Option<Error>,
+    /// What the rule says to so many bad rows.
+    refusals: Vec<Option<Error>>,
     dtype: Dtype,
     how: How,
     /// Code, counts, and for each row whether it is bad: see `on_device/status.wgsl`.
@@ -135,15 +135,18 @@ impl DeviceRule {
         let everyone: Vec<usize> = (0..n).collect();
         let cohort = |k: usize| Cohort { total: n, members: &everyone[..n - k], f: f.saturating_sub(k), d };
         rule.admit(&cohort(0))?;
-        let make = || Self::plan(device, rule, n, d, f, &cohort).map(|how| (how, device.storage(FLAGS + n), device.storage(n)));
+        let make = || {
+            Self::plan(device, rule, n, d, f, &cohort)
+                .map(|how| (how, device.filled(Use::Storage, &vec![0u32; FLAGS + n]).own(), device.storage(n)))
+        };
         let (how, status, notes) = device.trying(make)??;
         device.check(mark)?;
-        // Beyond f rows, or where the rule has no meaning for the rows left.
         let leaves_out = if rule.non_finite() == NonFinite::LeaveOut { f.min(n - 1) } else { 0 };
-        let refused = (1..=leaves_out).find_map(|k| Some((k, rule.admit(&cohort(k)).err()?)));
-        let most_bad = match &refused {
+        let refusals: Vec<Option<Error>> = (0..=leaves_out).map(|k| rule.admit(&cohort(k)).err()).collect();
+        // Up to f rows, or to where the rule has a meaning for the rows left.
+        let most_bad = match refusals.iter().position(Option::is_some) {
             _ if rule.non_finite() == NonFinite::Propagate => n,
-            Some((k, _)) => k - 1,
+            Some(k) => k - 1,
             None => f,
         };
         Ok(Self {
@@ -153,7 +156,7 @@ impl DeviceRule {
             d,
             f,
             most_bad,
-            refusal: refused.map(|(_, error)| error),
+            refusals,
             dtype,
             how,
             status,
@@ -423,8 +426,10 @@ impl DeviceRule {
                 residual,
                 converged: residual <= TOLERANCE,
             }),
-            TOO_MANY_BAD if non_finite.len() <= self.f => Err(self.refusal.clone().expect("what bounds them below f")),
-            TOO_MANY_BAD => Err(Error::NonFinite { rule: self.rule.clone(), rows: non_finite, f: self.f }),
+            TOO_MANY_BAD => {
+                let refusal = self.refusals.get(non_finite.len()).cloned().flatten();
+                Err(refusal.unwrap_or_else(|| Error::NonFinite { rule: self.rule.clone(), rows: non_finite, f: self.f }))
+            }
             START_NOT_FINITE => Err(Error::parameter(&self.rule, "previous aggregate", "NaN or infinite somewhere", "finite")),
             _ => Err(Error::Device {
                 device: self.device.info.name.clone(),

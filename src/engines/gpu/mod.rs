@@ -295,7 +295,7 @@ mod tests {
         let gpu = pollster::block_on(GpuEngine::new(options)).unwrap();
         let device = gpu.device.clone();
         let engine = Engine::from(Kind::Gpu(gpu));
-        for (n, d) in [(8, 100_000), (25, 330_000), (60, 20_000), (5, 1_600_000)] {
+        for (n, d) in [(8, 100_000), (25, 330_000), (60, 20_000), (5, 1_600_000), (3, 469_000)] {
             let values: Vec<f32> = crate::bench::data(n, d, 1).unwrap();
             let rows = Rows::from_slice(&values, n, d).unwrap();
             for spec in ["median", "nnm+trimmed_mean", "krum", "average"] {

@@ -1,4 +1,4 @@
-//! What the GPU engine offers to [`execute`](crate::engines::execute): each pass walks the slabs once, two in flight.
+//! What the GPU engine offers to [`execute`](crate::engines::execute): each pass walks the slabs once, some in flight.
 
 use super::buffers::Sink;
 use super::clock::Clock;
@@ -23,8 +23,8 @@ use std::sync::Arc;
 /// Rounds of a Weiszfeld iteration submitted at once. Rounds after the last one needed do nothing.
 const ROUNDS: usize = 32;
 
-/// Slabs on the device whose work goes into one submission.
-const TOGETHER: usize = 8;
+/// Most slabs on the device whose work goes into one submission.
+const TOGETHER: u64 = 4;
 
 pub(crate) struct GpuPasses<'a> {
     device: Arc<Device>,
@@ -122,7 +122,8 @@ impl<'a> GpuPasses<'a> {
         self.device.filled(role, values)
     }
 
-    /// Walks the slabs, two in flight: while one is worked on, the next is uploaded. Those that are on the device go several in a submission.
+    /// Walks the slabs, two submissions in flight: while the device works on the one, the host prepares the other. What is uploaded goes slab by
+    /// slab; what is on the device several at a time, if their results take no more than the two slabs that a budget has for them.
     async fn each_slab<T: bytemuck::Pod>(
         &mut self,
         wanted: &[usize],
@@ -133,7 +134,8 @@ impl<'a> GpuPasses<'a> {
         let in_matrix = self.in_matrix(wanted);
         let mut chunks = self.source.layout().chunks();
         let several = chunks.len() > 1;
-        let here = self.source.is_here();
+        let slab_bytes = self.source.layout().slab_bytes(self.source.dtype());
+        let (here, mut batch) = (self.source.is_here(), 1);
         loop {
             let chunk = chunks.next();
             if let Some(chunk) = chunk {
@@ -142,22 +144,21 @@ impl<'a> GpuPasses<'a> {
                 let mut encoder = self.encoder();
                 let flight = encode(&self.device, &mut encoder, &chunk, &slab, given.as_ref().unwrap_or(&slab));
                 let ticket = self.device.submit(encoder);
-                if several && !here {
-                    // The device works on this slab while the next is uploaded.
-                    self.device.flush();
+                if here && flying.is_empty() {
+                    // A result, and what it is read back to.
+                    batch = (slab_bytes / (2 * flight.0.bytes()).max(1)).clamp(1, TOGETHER) as usize;
                 }
                 flying.push_back(Flying { chunk, ticket, flight, _read: (slab, given) });
-            }
-            if chunk.is_none() && flying.is_empty() {
-                return Ok(());
+                if several && flying.len() % batch == 0 {
+                    self.device.flush();
+                }
             }
             let arriving = match chunk {
-                Some(_) if flying.len() < if here { TOGETHER } else { 2 } => 0,
-                _ if here => flying.len(),
-                _ => 1,
+                Some(_) if flying.len() < 2 * batch => 0,
+                _ => batch,
             };
             for _ in 0..arriving {
-                let Some(Flying { chunk, ticket, flight: (fetch, _held), _read }) = flying.pop_front() else { break };
+                let Some(Flying { chunk, ticket, flight: (fetch, _held), _read }) = flying.pop_front() else { return Ok(()) };
                 let downloaded = &mut self.traffic.downloaded;
                 let counted = |values: &[T]| {
                     *downloaded += size_of_val(values) as u64;

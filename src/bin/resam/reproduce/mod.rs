@@ -102,19 +102,29 @@ pub fn run(args: ReproduceArgs) -> Result<(), BoxError> {
     let place = Place::open(args.train_on, args.device.as_deref(), "cpu")?;
     let (mut keys, mut left_out) = grid.runs(place.engine()).map_err(|error| format!("{name}: {error}"))?;
     let path = args.out.join("results.jsonl");
-    let (mut outcomes, failure) = if args.report_only {
-        (results::read(&path)?, None)
+    let (results, found) = if args.report_only {
+        (None, results::read(&path)?)
     } else {
         make(&args.out)?;
         let (results, found) = Results::open(&path)?;
-        let done: HashSet<String> = found.iter().map(|outcome| outcome.key.line()).collect();
-        let open = |key: &&Key| !done.contains(&key.line());
-        let data = args.load(&grid, keys.iter().filter(open))?;
-        let mut uneven = Uneven::default();
-        keys.retain(|key| !open(&key) || uneven.splits(key, &data[&key.dataset]));
-        left_out.extend(uneven.reasons());
-        let (new, failure) = args.run_all(&place, &data, &keys.iter().filter(open).collect::<Vec<_>>(), &results);
-        ([found, new].concat(), failure)
+        (Some(results), found)
+    };
+    let done: HashSet<String> = found.iter().map(|outcome| outcome.key.line()).collect();
+    let open = |key: &&Key| !done.contains(&key.line());
+    // A report needs the data to know which splits are left out; without them their runs count as open.
+    let data = match args.load(&grid, keys.iter().filter(open).filter(|key| results.is_some() || key.split != "iid")) {
+        Err(_) if args.report_only => BTreeMap::new(),
+        data => data?,
+    };
+    let mut uneven = Uneven::default();
+    keys.retain(|key| !open(&key) || data.get(&key.dataset).is_none_or(|data| uneven.splits(key, data)));
+    left_out.extend(uneven.reasons());
+    let (mut outcomes, failure) = match results {
+        None => (found, None),
+        Some(results) => {
+            let (new, failure) = args.run_all(&place, &data, &keys.iter().filter(open).collect::<Vec<_>>(), &results);
+            ([found, new].concat(), failure)
+        }
     };
     let wanted: HashMap<String, usize> = keys.iter().enumerate().map(|(at, key)| (key.line(), at)).collect();
     let at = |outcome: &Outcome| wanted.get(&outcome.key.line()).copied();
@@ -199,9 +209,13 @@ impl Uneven {
     /// Whether a run's split gives every honest worker an example.
     fn splits(&mut self, key: &Key, data: &Split) -> bool {
         let (Ok(config), Ok(attack)) = (key.config(), attacks::by_name(&key.attack)) else { return true };
-        let what = (key.dataset.clone(), key.f, key.seed, attack.attackers(key.f));
-        let reason =
-            || Some(format!("left out with f = {}, seed = {}: {}", key.f, key.seed, config.check_split(data, &*attack).err()?));
+        let attackers = attack.attackers(key.f);
+        let what = (key.dataset.clone(), key.f, key.seed, attackers);
+        let reason = || {
+            let error = config.check_split(data, &*attack).err()?;
+            let honest = key.n - attackers;
+            Some(format!("left out with f = {}, seed = {}, {honest} honest workers: {error}", key.f, key.seed))
+        };
         self.tried.entry(what).or_insert_with(reason).is_none()
     }
 
