@@ -363,7 +363,8 @@ impl Engine {
     }
 
     /// Combines each of many matrices (the layers of a model, the trials of a sweep) by one rule. Their work is submitted to a GPU
-    /// together, [`TOGETHER`] at a time or as many as its memory budget has room for, and shared out to the threads of a CPU: many small matrices take little more than one large one.
+    /// together, [`TOGETHER`] at a time or as many as its memory budget has room for, and shared out to the threads of a CPU: many small
+    /// matrices take little more than one large one.
     ///
     /// Layers aggregated one by one are not what the rule makes of whole vectors: rules on distances then choose workers anew for each
     /// layer.

@@ -1,6 +1,7 @@
 // Part of the kernels that look at rows by their distances and sizes: which is central, which is of middle size.
 //
-// distances m x m squared distances, read by columns, which invocations beside each other share: kept, because the same sum formed twice may be rounded in two ways, and ranks compare them
+// distances m x m squared distances: kept, because the same sum formed twice may be rounded in two ways, and ranks compare them. Read by
+//           columns: invocations beside each other read numbers beside each other
 
 @group(0) @binding(11) var<storage, read_write> distances: array<f32>;
 

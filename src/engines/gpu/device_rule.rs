@@ -135,12 +135,6 @@ impl DeviceRule {
         let everyone: Vec<usize> = (0..n).collect();
         let cohort = |k: usize| Cohort { total: n, members: &everyone[..n - k], f: f.saturating_sub(k), d };
         rule.admit(&cohort(0))?;
-        let make = || {
-            Self::plan(device, rule, n, d, f, &cohort)
-                .map(|how| (how, device.filled(Use::Storage, &vec![0u32; FLAGS + n]).own(), device.storage(n)))
-        };
-        let (how, status, notes) = device.trying(make)??;
-        device.check(mark)?;
         let leaves_out = if rule.non_finite() == NonFinite::LeaveOut { f.min(n - 1) } else { 0 };
         let refusals: Vec<Option<Error>> = (0..=leaves_out).map(|k| rule.admit(&cohort(k)).err()).collect();
         // Up to f rows, or to where the rule has a meaning for the rows left.
@@ -149,6 +143,12 @@ impl DeviceRule {
             Some(k) => k - 1,
             None => f,
         };
+        let make = || {
+            Self::plan(device, rule, n, d, most_bad.min(f).min(n - 1), &cohort)
+                .map(|how| (how, device.filled(Use::Storage, &vec![0u32; FLAGS + n]).own(), device.storage(n)))
+        };
+        let (how, status, notes) = device.trying(make)??;
+        device.check(mark)?;
         Ok(Self {
             device: device.clone(),
             rule: rule.name().into(),
@@ -170,7 +170,7 @@ impl DeviceRule {
         rule: &dyn Rule,
         n: usize,
         d: usize,
-        f: usize,
+        most_bad: usize,
         cohort: &dyn Fn(usize) -> Cohort<'a>,
     ) -> Result<How> {
         let refused = |why: &str| Err(Error::Given { rule: rule.spec(), what: format!("an encoder of the caller's: {why}") });
@@ -210,8 +210,7 @@ impl DeviceRule {
         }
         // With k bad rows it is the rule of (n - k, f - k).
         let (mut results, mut variants) = (Vec::new(), Vec::new());
-        // Those that the rule refuses are never reached.
-        for k in (0..=f.min(n - 1)).take_while(|&k| k == 0 || rule.admit(&cohort(k)).is_ok()) {
+        for k in 0..=most_bad {
             let Plan { mix, stat } = rule.plan(&cohort(k));
             let here = match &mix {
                 Mix::Solve(solver) => solver.on_device().unwrap_or(solve),

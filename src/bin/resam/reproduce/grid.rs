@@ -105,8 +105,8 @@ impl Key {
     /// Whether only the seed differs, if anything.
     pub fn same_but_seed(&self, other: &Self) -> bool {
         // All else follows from the data set in a grid.
-        let of = |key: &'_ Self| (key.f, key.beta);
-        of(self) == of(other) && self.rule == other.rule && self.attack == other.attack && self.dataset == other.dataset
+        (self.f, self.beta) == (other.f, other.beta)
+            && (&self.dataset, &self.rule, &self.attack) == (&other.dataset, &other.rule, &other.attack)
     }
 
     /// The key as one line: the same settings, the same line.

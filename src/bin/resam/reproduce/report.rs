@@ -181,15 +181,16 @@ fn is_attack(spec: &str) -> bool {
 fn worst(name: &str, outcomes: &[&Outcome], all: &[Key]) -> Result<String, BoxError> {
     let rules = distinct(outcomes, |o| &o.key.rule);
     let columns: Vec<(usize, f32)> = distinct(outcomes, |o| (o.key.f, o.key.beta));
-    let (dataset, model) = (&outcomes[0].key.dataset, &outcomes[0].key.model);
-    let open = |rule: &String, (f, beta): (usize, f32)| {
-        let wanted = |key: &Key| key.rule == *rule && key.f == f && key.beta == beta && is_attack(&key.attack);
-        let planned = all.iter().filter(|key| wanted(key) && key.dataset == *dataset && key.model == *model).count();
-        let runs = only(outcomes, |o| wanted(&o.key));
-        (runs.len() < planned, runs)
-    };
-    let cell = |rule: &String, column: (usize, f32)| {
-        let (open, runs) = open(rule, column);
+    let Key { dataset, model, .. } = &outcomes[0].key;
+    let attacked = only(outcomes, |o| is_attack(&o.key.attack));
+    let planned: Vec<&Key> =
+        all.iter().filter(|key| key.dataset == *dataset && key.model == *model && is_attack(&key.attack)).collect();
+    let mut some_open = false;
+    let mut cell = |rule: &String, (f, beta): (usize, f32)| {
+        let here = |key: &Key| key.rule == *rule && key.f == f && key.beta == beta;
+        let runs = only(&attacked, |o| here(&o.key));
+        let open = runs.len() < planned.iter().filter(|key| here(key)).count();
+        some_open |= open;
         let of_attack = |attack: &String| {
             let values: Vec<f64> = runs.iter().filter(|run| run.key.attack == *attack).map(|run| run.last()).collect();
             mean_and_std(&values).0
@@ -198,7 +199,6 @@ fn worst(name: &str, outcomes: &[&Outcome], all: &[Key]) -> Result<String, BoxEr
     };
     let values: Vec<Vec<Option<f64>>> =
         rules.iter().map(|rule| columns.iter().map(|&column| cell(rule, column)).collect()).collect();
-    let some_open = rules.iter().any(|rule| columns.iter().any(|&column| open(rule, column).0));
     let note = if some_open { " (empty: some are open)" } else { "" };
     let columns: Vec<String> = columns.iter().map(|(f, beta)| format!("f = {f}, β = {beta}")).collect();
     let rules: Vec<String> = rules.into_iter().cloned().collect();
