@@ -10,13 +10,18 @@
 @group(0) @binding(3) var<storage, read_write> y: array<u32>;
 @group(0) @binding(4) var<storage, read_write> notes: array<atomic<u32>>;
 
-// Key of a row's value; notes the row if it is not finite.
-fn load(i: u32, column: u32) -> i32 {
-    let bits = fetch(i, column);
+// Notes a row if this value of it is not finite.
+fn note(i: u32, bits: u32) {
     // One that sends nothing else must not queue up a write for each column.
     if magnitude(bits) >= EXPONENT && atomicLoad(&notes[i]) == 0u {
         atomicMax(&notes[i], 1u);
     }
+}
+
+// Key of a row's value; notes the row if it is not finite.
+fn load(i: u32, column: u32) -> i32 {
+    let bits = fetch(i, column);
+    note(i, bits);
     return key(bits);
 }
 
@@ -44,7 +49,7 @@ fn shrink(largest: f32) -> f32 {
 
 // One term of a mean, relative to the centre c.
 fn term(k: i32, c: f32, s: f32) -> f32 {
-    return value(k) * s - c * s;
+    return opaque(value(k) * s) - c * s;
 }
 
 // The mean from the sum of its terms.

@@ -12,5 +12,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if column >= params.columns {
         return;
     }
-    step(rows[group.z].index, column);
+    let row = rows[group.z].index;
+    m[momentum_at(row, column)] = stepped(row, column);
 }

@@ -1,5 +1,6 @@
 // Part of the kernels that form weighted sums: rounding errors are carried along, because far rows of opposite sign may cancel, and
-// because a mixed value near zero may come from rows that are not. A compiler that reassociates floats loses that, and nothing else.
+// because a mixed value near zero may come from rows that are not. A compiler that reassociates floats loses that, and nothing else; one
+// that fuses does not.
 
 // A number as the sum of two: the rounded one and what rounding took.
 struct Sum {
@@ -21,8 +22,10 @@ fn at_half(x: f32, scale: f32) -> f32 {
 
 // Adds (w + w_low) (a - b).
 fn add_weighted(sum: Sum, w: f32, w_low: f32, a: f32, b: f32) -> Sum {
-    let d = two_sum(a, -b);
-    let p = w * d.high;
+    // The scale is not to be factored out of the difference, which would overflow, nor the product fused into the sum, whose error would be
+    // that of another sum.
+    let d = two_sum(opaque(a), -b);
+    let p = opaque(w * d.high);
     let p_low = fma(w, d.high, -p) + w * d.low + w_low * d.high;
     let total = two_sum(sum.high, p);
     return Sum(total.high, sum.low + (total.low + p_low));

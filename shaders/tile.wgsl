@@ -23,6 +23,11 @@ const MOST_ENTRIES = 1026u;
 
 var<private> shift: vec2<u32>;
 
+// Turns that an invocation takes to fill a tile.
+const TURNS = 4u;
+// The largest magnitudes it loaded in each, of the same four rows in every tile.
+var<private> loaded: array<vec4<u32>, TURNS>;
+
 var<workgroup> tile: array<vec4<f32>, TILE>;
 // A column is centred on the midpoint of two values, often the same.
 var<workgroup> centres: array<vec2<f32>, THREADS>;
@@ -64,33 +69,67 @@ fn load_tile(at: u32, end: u32, lane: u32, anchored: bool) {
         }
     }
     workgroupBarrier();
-    for (var item = lane; item < QUADS * WIDTH; item += THREADS) {
-        let q = item / WIDTH;
+    for (var turn = 0u; turn < TURNS; turn++) {
+        let item = lane + turn * THREADS;
         let k = item % WIDTH;
-        var values = vec4<f32>();
-        if at + k < end {
-            for (var j = 0u; j < 4u; j++) {
-                let i = 4u * (q + select(shift.x, shift.y, q >= SPLIT)) + j;
-                if i < params.rows {
-                    let bits = bits_at(rows[i].index, at + k);
-                    if magnitude(bits) > atomicLoad(&top[i]) {
-                        atomicMax(&top[i], magnitude(bits));
-                    }
-                    // Scaled first: the difference of two huge values would overflow. The midpoint is taken of the differences,
-                    // where it is rounded to their size.
-                    let s = select(rows[i].scale, rows[i].weight, anchored);
-                    let v = bitcast<f32>(bits) * s;
-                    values[j] = 0.5 * (v - centres[k].x * s) + 0.5 * (v - centres[k].y * s);
-                }
+        if item < QUADS * WIDTH {
+            var values = vec4<f32>();
+            if at + k < end {
+                let i = first_row(item / WIDTH);
+                let bits = vec4(entry(i, at + k), entry(i + 1u, at + k), entry(i + 2u, at + k), entry(i + 3u, at + k));
+                loaded[turn] = max(loaded[turn], bits & vec4(0x7fffffffu));
+                values = vec4(
+                    centred(i, bits.x, centres[k], anchored),
+                    centred(i + 1u, bits.y, centres[k], anchored),
+                    centred(i + 2u, bits.z, centres[k], anchored),
+                    centred(i + 3u, bits.w, centres[k], anchored),
+                );
             }
+            tile[k * QUADS + item / WIDTH] = values;
         }
-        tile[k * QUADS + q] = values;
     }
     workgroupBarrier();
 }
 
+// The first of the four rows of a vector.
+fn first_row(q: u32) -> u32 {
+    return 4u * (q + select(shift.x, shift.y, q >= SPLIT));
+}
+
+// The bits of a row's value; those of zero beyond the last row.
+fn entry(i: u32, column: u32) -> u32 {
+    if i < params.rows {
+        return bits_at(rows[i].index, column);
+    }
+    return 0u;
+}
+
+// A row's value, scaled, about the midpoint of two; zero beyond the last row.
+fn centred(i: u32, bits: u32, about: vec2<f32>, anchored: bool) -> f32 {
+    if i >= params.rows {
+        return 0.0;
+    }
+    // Scaled first: the difference of two huge values would overflow. The midpoint is taken of the differences, where it is rounded to
+    // their size.
+    let s = select(rows[i].scale, rows[i].weight, anchored);
+    let v = opaque(bitcast<f32>(bits) * s);
+    return 0.5 * (v - about.x * s) + 0.5 * (v - about.y * s);
+}
+
 // Hands the largest magnitudes of the group's columns to the host. All invocations call it, after the last tile.
 fn note_largest(lane: u32) {
+    for (var turn = 0u; turn < TURNS; turn++) {
+        let item = lane + turn * THREADS;
+        if item < QUADS * WIDTH {
+            let i = first_row(item / WIDTH);
+            for (var j = 0u; j < 4u; j++) {
+                if i + j < params.rows {
+                    atomicMax(&top[i + j], loaded[turn][j]);
+                }
+            }
+        }
+    }
+    workgroupBarrier();
     for (var i = lane; i < params.rows; i += THREADS) {
         atomicMax(&notes[i], atomicLoad(&top[i]));
     }

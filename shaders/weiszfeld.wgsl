@@ -11,12 +11,26 @@
 @group(0) @binding(5) var<storage, read> state: array<u32>;
 
 var<workgroup> z: array<f32, THREADS>;
+var<workgroup> done: u32;
+
+fn weight_of(i: u32) -> f32 {
+    if i < params.rows {
+        return rows[i].weight;
+    }
+    return 0.0;
+}
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let block = linear_group(group, groups);
     let begin = block * BLOCK;
-    if begin >= params.columns || state[1] != 0u {
+    if begin >= params.columns {
+        return;
+    }
+    if lane == 0u {
+        done = state[1];
+    }
+    if workgroupUniformLoad(&done) != 0u {
         return;
     }
     let end = min(params.columns, begin + BLOCK);
@@ -25,12 +39,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let q = lane % QUADS;
     let share = lane / QUADS;
     let works = share < shares;
-    var shrink = vec4<f32>();
-    for (var j = 0u; j < 4u; j++) {
-        if 4u * q + j < params.rows {
-            shrink[j] = rows[4u * q + j].weight;
-        }
-    }
+    let shrink = vec4(weight_of(4u * q), weight_of(4u * q + 1u), weight_of(4u * q + 2u), weight_of(4u * q + 3u));
     var total = vec4<f32>();
     for (var at = begin; at < end; at += WIDTH) {
         load_tile(at, end, lane, false);

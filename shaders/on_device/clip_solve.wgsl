@@ -4,6 +4,7 @@
 // variants   rounds, tau (bits)
 
 var<workgroup> beyond: atomic<u32>;
+var<workgroup> rounds: u32;
 
 fn mantissa(x: f32) -> f32 {
     return bitcast<f32>((bitcast<u32>(x) & 0x7fffffu) | 0x3f800000u);
@@ -27,8 +28,11 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     // Of the scaled row. Huge rows have an ordinary one, where v in their units is less than any f32.
     var weight = 0.0;
     v[lane] = 0.0;
-    workgroupBarrier();
-    for (var round = 0u; round < how.x; round++) {
+    if lane == 0u {
+        rounds = how.x;
+    }
+    let bound = workgroupUniformLoad(&rounds);
+    for (var round = 0u; round < bound; round++) {
         let r2 = distance2_to_combination(lane, m).x;
         var taken = select(0.0, share, works);
         var step = select(0.0, share / chosen[row].scale, works);
@@ -53,7 +57,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
     workgroupBarrier();
     if lane == 0u {
-        status[ROUNDS] = how.x;
+        status[ROUNDS] = bound;
         if status[CODE] == 0u && atomicLoad(&beyond) != 0u {
             status[CODE] = NO_SCALES;
         }

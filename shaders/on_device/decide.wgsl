@@ -7,7 +7,7 @@
 struct Padded {
     params: Params,
     // To 256 bytes, where a binding may begin.
-    padding: array<vec4<u32>, 13>,
+    padding: array<vec4<u32>, 12>,
 }
 
 @group(0) @binding(1) var<storage, read_write> last: array<Padded>;

@@ -20,11 +20,10 @@ fn fits(size: u32, scale: f32) -> bool {
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lane: u32) {
-    if status[DONE] != 0u {
-        return;
-    }
+    // All barriers are passed in any case, with no rows where nothing was read: some compilers demand that.
+    let done = status[DONE] != 0u;
     let n = whole.rows;
-    let m = made.rows;
+    let m = select(made.rows, 0u, done);
     // About the median of each column, or a point of the rule's own.
     let about_row = made.centre < GIVEN;
     let again_already = status[HIDDEN] != 0u;
@@ -42,6 +41,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
             }
         }
     }
+    storageBarrier();
     workgroupBarrier();
     if lane < m {
         notes[lane] = 0u;
@@ -53,15 +53,15 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     if lane == 0u && count < m {
         atomicStore(&wrong, 1u);
     }
-    workgroupBarrier();
+    let best = most_central(lane, m);
     // Scores mean something only where all products do.
-    if atomicLoad(&wrong) == 0u && about_row {
-        let best = most_central(lane, m);
-        if lane == 0u && central_scores[at_centre] > 16.0 * central_scores[best] {
-            atomicStore(&wrong, 1u);
-        }
+    if lane == 0u && about_row && atomicLoad(&wrong) == 0u && central_scores[at_centre] > 16.0 * central_scores[best] {
+        atomicStore(&wrong, 1u);
     }
     workgroupBarrier();
+    if done {
+        return;
+    }
     let again = atomicLoad(&wrong) != 0u && !again_already;
     if again && lane < count {
         chosen[lane] = Row(kept[lane].index, scale_for(max(sizes[lane], size)), 0.0, 0.0);

@@ -28,6 +28,8 @@ fn encodable() -> Vec<Arc<dyn Rule>> {
         "nnm+median",
         "nnm+trimmed_mean",
         "nnm+meamed",
+        "nnm+phocas",
+        "nnm+sign_majority",
     ])
 }
 

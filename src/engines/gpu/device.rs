@@ -314,12 +314,15 @@ impl Device {
         self.buffer(Use::Storage, 4 * words as u64).own()
     }
 
-    /// A buffer with these contents.
+    /// A buffer with these contents, some whole words. A kernel that asks for its length gets theirs, and sees nothing behind them.
     pub(crate) fn filled<T: bytemuck::Pod>(&self, role: Use, values: &[T]) -> Buffer {
         let bytes: &[u8] = bytemuck::cast_slice(values);
         let buffer = self.buffer(role, bytes.len() as u64);
         self.quietly(|| self.queue.write_buffer(&buffer.buffer, 0, bytes));
-        buffer
+        match bytes.len() {
+            0 => buffer,
+            some => buffer.of_bytes(some as u64),
+        }
     }
 
     /// Copies bytes into a buffer, in pieces that drivers stage fast; zeros fill the last word.

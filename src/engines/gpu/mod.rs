@@ -238,6 +238,29 @@ mod tests {
         assert_eq!(got, expected);
     }
 
+    /// A rule is made of buffers that calls before it used, some larger than it needs: it sees nothing behind its own part.
+    #[test]
+    fn what_spare_buffers_held_is_not_seen() {
+        use super::device::Use;
+        let (engine, n, f, d) = (open(), 9, 2, 84);
+        let device = &engine.device;
+        let mut values: Vec<f32> = crate::bench::data(n, d, 7).unwrap();
+        // Behind the ends of rows 2 and 4, where a longer list of columns looks.
+        [3, 5].into_iter().for_each(|i| values[i * d..][..d].fill(f32::NAN));
+        for spec in ["krum", "nnm+median", "geometric_median", "centered_clipping"] {
+            let rule = spec.parse::<Spec>().unwrap().into_rule();
+            let longer = [(0..128).collect::<Vec<u32>>(), vec![u32::MAX; 64]].map(|held| device.filled(Use::Storage, &held));
+            drop(longer);
+            let made = engine.device_rule(&*rule, n, d, f, crate::dtype::Dtype::F32).unwrap();
+            let (rows, out) = (device.filled(Use::Storage, &values).own(), device.storage(d));
+            let mut encoder = device.encoder();
+            let commands = made.encode(&mut encoder, &DeviceRows::new(&rows.buffer, n, d), &DeviceVector::new(&out.buffer));
+            commands.unwrap();
+            device.submit(encoder);
+            assert_eq!(made.report_blocking().map(|report| report.non_finite), Ok(vec![3, 5]), "{spec}");
+        }
+    }
+
     /// All bit patterns of a row of odd length.
     #[test]
     fn halves_are_widened_exactly() {

@@ -50,6 +50,7 @@ pub(crate) struct Params {
     pub(crate) anchor: u32,
     pub(crate) base: u32,
     pub(crate) momentum_stride: u32,
+    pub(crate) zero: u32,
 }
 
 /// `MEDIAN` of `matrix.wgsl`.
@@ -70,6 +71,7 @@ impl Params {
             anchor: MEDIAN,
             base: chunk.base as u32,
             momentum_stride: chunk.own_stride() as u32,
+            zero: 0,
         }
     }
 }

@@ -342,7 +342,16 @@ impl Coordinate {
             line(format_args!("}}\n"));
             (0..n).for_each(|i| line(format_args!("let k{i} = mixed(z{i}, about);\n")));
         } else {
-            (0..n).for_each(|i| line(format_args!("let k{i} = load({i}u, column);\n")));
+            // Loads first, so that all are under way at once.
+            line(format_args!("var sent = 0u;\n"));
+            (0..n).for_each(|i| line(format_args!("let b{i} = fetch({i}u, column); sent = max(sent, magnitude(b{i}));\n")));
+            line(format_args!("if sent >= EXPONENT {{\n"));
+            (0..n).for_each(|i| line(format_args!("note({i}u, b{i});\n")));
+            line(format_args!("}}\n"));
+            if self.stepped {
+                (0..n).for_each(|i| line(format_args!("keep({i}u, column, b{i});\n")));
+            }
+            (0..n).for_each(|i| line(format_args!("let k{i} = key(b{i});\n")));
         }
         for (e, &(i, j)) in network.exchanges.iter().enumerate() {
             line(format_args!("let l{e} = min({a}, {b}); let h{e} = max({a}, {b});\n", a = wires[i], b = wires[j]));
@@ -458,14 +467,26 @@ mod tests {
 
     const ROOMS: [Room; 2] = [Room::LARGE, Room::SMALL];
 
-    fn validated(kernel: Kernel, dtype: Dtype, room: Room) -> Result<(), String> {
+    /// As in `tile.wgsl`.
+    const TURNS: usize = 4;
+
+    /// Its text for Metal and for DX12.
+    fn translated(kernel: Kernel, dtype: Dtype, room: Room) -> [String; 2] {
         let module = parsed(kernel, dtype);
         let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
-        let info = validator.validate(&module).map_err(|e| format!("{kernel:?}: {e:?}"))?;
+        let info = validator.validate(&module).unwrap_or_else(|e| panic!("{kernel:?}: {e:?}"));
         let constants = kernel.constants(room).into_iter().map(|(name, value)| (name.to_string(), value)).collect();
-        naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
-            .map(|_| ())
-            .map_err(|e| format!("{kernel:?}: {e:?}"))
+        let (module, info) = naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
+            .unwrap_or_else(|e| panic!("{kernel:?}: {e:?}"));
+        let options = naga::back::msl::Options { fake_missing_bindings: true, ..Default::default() };
+        let (metal, names) = naga::back::msl::write_string(&module, &info, &options, &Default::default())
+            .unwrap_or_else(|e| panic!("{kernel:?} for Metal: {e:?}"));
+        names.entry_point_names.iter().for_each(|name| assert!(name.is_ok(), "{kernel:?} for Metal: {name:?}"));
+        let mut dx12 = String::new();
+        naga::back::hlsl::Writer::new(&mut dx12, &Default::default(), &Default::default())
+            .write(&module, &info, None)
+            .unwrap_or_else(|e| panic!("{kernel:?} for DX12: {e:?}"));
+        [metal, dx12]
     }
 
     fn kernels() -> Vec<Kernel> {
@@ -511,14 +532,18 @@ mod tests {
 
     #[test]
     fn every_specialisation_is_valid() {
+        let check = |kernel, dtype, room| translated(kernel, dtype, room).iter().for_each(|text| assert!(text.contains("main")));
         for kernel in kernels() {
-            ROOMS.into_iter().for_each(|room| validated(kernel, Dtype::F32, room).unwrap());
+            check(kernel, Dtype::F32, Room::LARGE);
+            if kernel.constants(Room::SMALL) != kernel.constants(Room::LARGE) {
+                check(kernel, Dtype::F32, Room::SMALL);
+            }
         }
         for dtype in [Dtype::F16, Dtype::Bf16] {
             kernels()
                 .into_iter()
                 .filter(|kernel| kernel.name() != "coordinate")
-                .for_each(|kernel| validated(kernel, dtype, Room::LARGE).unwrap());
+                .for_each(|kernel| check(kernel, dtype, Room::LARGE));
         }
     }
 
@@ -533,6 +558,7 @@ mod tests {
             }
             let between = room.stripe * room.stripe;
             assert!(between <= THREADS && 4 * between <= room.tile && 2 * room.stripe * room.width(2 * room.stripe) <= room.tile);
+            assert!(room.tile <= TURNS * THREADS);
             assert!(room.keys >= MOST_ROWS.next_power_of_two() && room.keys / THREADS.min(room.keys) >= 1);
         }
         assert_eq!(Room::within(16 << 10), Some(Room::SMALL));
@@ -574,6 +600,7 @@ mod tests {
             offset_of!(Params, anchor),
             offset_of!(Params, base),
             offset_of!(Params, momentum_stride),
+            offset_of!(Params, zero),
         ];
         assert_eq!(layout(&module, "Params"), (params.map(|o| o as u32).to_vec(), size_of::<Params>() as u32));
     }
@@ -589,9 +616,10 @@ mod tests {
             }
         };
         let gram = parsed(Kernel::Gram { rows: 5, frames: 1 }, Dtype::F32);
-        let shared = ["BLOCK", "THREADS", "MOST_ENTRIES", "EXPONENT", "ORIGIN", "GIVEN"].map(|name| value(&gram, name));
-        let exponent = crate::engines::keys::EXPONENT as usize;
-        assert_eq!(shared, [BLOCK, THREADS, MOST_ENTRIES, exponent, crate::engines::passes::ORIGIN, crate::engines::passes::GIVEN]);
+        let shared = ["BLOCK", "THREADS", "TURNS", "MOST_ENTRIES", "EXPONENT", "ORIGIN", "GIVEN"].map(|name| value(&gram, name));
+        let (exponent, origin, given) =
+            (crate::engines::keys::EXPONENT as usize, crate::engines::passes::ORIGIN, crate::engines::passes::GIVEN);
+        assert_eq!(shared, [BLOCK, THREADS, TURNS, MOST_ENTRIES, exponent, origin, given]);
         assert_eq!(value(&parsed(Kernel::Deviations { values: 5 }, Dtype::F32), "BLOCK"), BLOCK);
         assert_eq!(["THREADS", "READ_VECTORS"].map(|name| value(&parsed(Kernel::Read, Dtype::F32), name)), [THREADS, READ_VECTORS]);
     }
