@@ -6,7 +6,7 @@ use crate::gram::MOST_ROWS;
 use crate::plan::{DeviceSolve, Mix, Plan, Solution, Solve};
 use crate::pre::PreAggregation;
 use crate::resilience::{Resilience, kappa_after_nnm};
-use crate::rules::{Cohort, Given, Rule, refused};
+use crate::rules::{Cohort, Given, Rule};
 use std::sync::Arc;
 
 /// Any number of pre-aggregations before a rule; itself a rule.
@@ -153,7 +153,8 @@ impl Rule for Chain {
     fn given(&self, given: Given) -> Result<Arc<dyn Rule>> {
         // Weights are of workers, and mixed rows are not.
         if matches!(given, Given::Weights(_)) {
-            return Err(refused(self, &given));
+            let what = "weights of workers: rows from a pre-aggregation are no single worker's".into();
+            return Err(Error::Given { rule: self.spec(), what });
         }
         let rule = Stage { what: self.rule.what.given(given)?, f: self.rule.f };
         Ok(Arc::new(Self { stages: self.stages.clone(), rule }))

@@ -159,7 +159,7 @@ impl Engine {
         pollster::block_on(Self::open(name))
     }
 
-    /// The same engine with another column sample for the pivot of distances.
+    /// The same engine with other settings.
     #[must_use]
     pub fn with_options(mut self, options: Options) -> Self {
         self.options = options;

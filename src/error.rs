@@ -1,6 +1,7 @@
 //! The one error type of the crate: every variant carries the numbers a reader needs to mend the call.
 
-/// Why a call was refused or could not be finished. Nothing is written to the caller's output when one is returned.
+/// Why a call was refused or could not be finished. After an error found in the data the caller's output holds NaN; after one found before
+/// any was read it is untouched.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -51,6 +51,7 @@ pub use error::{Error, Result};
 pub use half::{bf16, f16};
 pub use matrix::{Input, Matrix};
 pub use momentum::{DistributedMomentum, Snapshot};
+pub use parameters::Parameter;
 pub use report::{Aggregate, Report};
 pub use rows::Rows;
 pub use rules::Rule;

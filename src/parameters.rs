@@ -3,12 +3,22 @@
 use crate::error::{Error, Result};
 use std::str::FromStr;
 
+/// A parameter of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Parameter {
+    /// Its key.
+    pub name: &'static str,
+    /// Its values and what they mean, with the default.
+    pub meaning: &'static str,
+}
+
 /// The `key=value` pairs of one stage; each rule takes those it knows.
 #[derive(Debug, Default)]
 pub(crate) struct Parameters {
     text: String,
     pairs: Vec<(String, String)>,
-    known: Vec<&'static str>,
+    known: Vec<Parameter>,
 }
 
 impl Parameters {
@@ -33,14 +43,22 @@ impl Parameters {
     where
         T::Err: std::fmt::Display,
     {
-        self.known.push(key);
+        self.option(key, "")
+    }
+
+    /// The same of a parameter that is explained to users.
+    pub(crate) fn option<T: FromStr>(&mut self, key: &'static str, meaning: &'static str) -> Result<Option<T>>
+    where
+        T::Err: std::fmt::Display,
+    {
+        self.known.push(Parameter { name: key, meaning });
         let Some(at) = self.pairs.iter().position(|(k, _)| k == key) else { return Ok(None) };
         let (_, value) = self.pairs.swap_remove(at);
         value.parse().map(Some).map_err(|e| Error::spec(&self.text, format!("{key} = '{value}': {e}")))
     }
 
-    /// The keys that were asked for.
-    pub(crate) fn known(self) -> Vec<&'static str> {
+    /// What was asked for.
+    pub(crate) fn known(self) -> Vec<Parameter> {
         self.known
     }
 
@@ -49,9 +67,13 @@ impl Parameters {
         match self.pairs.first() {
             None => Ok(()),
             Some((key, _)) => {
-                let known = if self.known.is_empty() { "none".into() } else { self.known.join(", ") };
+                let known = if self.known.is_empty() { "none".into() } else { names(&self.known) };
                 Err(Error::spec(&self.text, format!("{name} has no parameter '{key}'; it takes {known}")))
             }
         }
     }
+}
+/// Names of parameters, in a line.
+pub(crate) fn names(parameters: &[Parameter]) -> String {
+    parameters.iter().map(|parameter| parameter.name).collect::<Vec<_>>().join(", ")
 }

@@ -2,6 +2,11 @@
 //!
 //! (f, λ)-resilient averaging (Farhadkhani et al., ICML 2022): ‖F(x) − mean_S‖ ≤ λ · max_{i,j∈S} ‖x_i − x_j‖ for every set S of
 //! n − f rows. (f, κ)-robustness (Allouah et al., AISTATS 2023): ‖F(x) − mean_S‖² ≤ κ · (1/|S|) Σ_S ‖x_i − mean_S‖².
+//!
+//! **The mean of the n − f rows that are closest together** (MVA by their variance, which is that mean of squares; SMEA by their variance along the
+//! direction in which it is greatest) has κ = 4f/(n−2f). Proof: any S shares at least n − 2f rows with the set M that is kept, a part
+//! α ≥ (n−2f)/(n−f) of each. In every direction the mean of a part α of a set is within √((1−α)/α) ≤ √(f/(n−2f)) standard deviations of the
+//! set's mean, and the deviation of M is no greater than that of S: so the means of M and S are within 2√(f/(n−2f)) standard deviations of S.
 
 /// How well a coefficient is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +95,14 @@ pub fn momentum_noise(beta: f64, sigma2: f64) -> f64 {
 /// κ of nearest-neighbor mixing before a rule of this κ: 8f/(n−f) · (κ + 1).
 pub fn kappa_after_nnm(kappa: f64, n: usize, f: usize) -> f64 {
     8.0 * f as f64 / (n - f) as f64 * (kappa + 1.0)
+}
+
+/// κ of the mean of the n − f rows that are closest together.
+pub(crate) fn kappa_of_the_closest(n: usize, f: usize) -> Resilience {
+    Resilience::proved(
+        4.0 * f as f64 / (n - 2 * f) as f64,
+        "any n - f rows share n - 2f with those kept: proof in the documentation of resam::resilience",
+    )
 }
 
 /// Δ = min{2√(n−f), √d}: what rules pay for looking at one coordinate at a time.

@@ -606,11 +606,13 @@ fn rules_and_help_name_every_rule() {
         assert_eq!(entry["lambda"].as_f64(), rule.lambda(25, 5, 9).value());
     }
     assert!(folder.succeeds("rules --n 4 --f 2 --rule median").contains("refused: median: f = 2 Byzantine of n = 4"));
-    let parameters =
-        |list: &str, name: &str| json[list].as_array().unwrap().iter().find(|e| e["name"] == name).unwrap()["parameters"].clone();
-    assert_eq!(parameters("rules", "centered_clipping"), serde_json::json!(["tau", "iterations", "start"]));
-    assert_eq!(parameters("pre_aggregations", "clipping"), serde_json::json!(["c"]));
-    assert!(help.contains("krum: neighbors, power") && help.contains("fltrust: row"));
+    let parameters = |list: &str, name: &str| -> Vec<Value> {
+        let entry = json[list].as_array().unwrap().iter().find(|e| e["name"] == name).unwrap();
+        entry["parameters"].as_array().unwrap().iter().map(|p| p["name"].clone()).collect()
+    };
+    assert_eq!(parameters("rules", "centered_clipping"), ["tau", "iterations", "start"]);
+    assert_eq!(parameters("pre_aggregations", "clipping"), ["c"]);
+    assert!(help.contains("neighbors: rows in a score: star (n-f-1, default)") && help.contains("row: the trusted row"));
     folder.succeeds("rules --n 4294967295 --f 0");
     folder.succeeds("rules --n 1 --f 4294967295 --d 0");
     folder.fails("rules --n 0 --f 0", "0 is not in");

@@ -20,7 +20,8 @@ pub struct Options {
     /// Seed of the column sample that picks the pivot row of distances. An attacker who does not know it cannot hide a
     /// row from the sample; one who does can at most cost one more read.
     pub seed: u64,
-    /// Columns in the sample, or an eighth of them all where that is less (but 1024). Matrices with no more columns are read whole.
+    /// Columns in the sample: this many, but no more than an eighth of all (1024 at least). Matrices with no more columns than this are
+    /// looked at whole.
     pub sample: usize,
     /// Does the report of a coordinate-wise rule say how often each worker was outside of the values kept? Costs some time, no read.
     pub diagnose: bool,

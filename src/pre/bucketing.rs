@@ -28,7 +28,10 @@ impl Default for Bucketing {
 impl Bucketing {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
         let default = Self::default();
-        Ok(Self { s: p.take("s")?.unwrap_or(default.s), seed: p.take("seed")?.unwrap_or(default.seed) })
+        Ok(Self {
+            s: p.option("s", "rows in a group: 2 by default")?.unwrap_or(default.s),
+            seed: p.option("seed", "of the groups: 0 by default")?.unwrap_or(default.seed),
+        })
     }
 
     /// The rows of each bucket.

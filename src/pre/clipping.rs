@@ -18,7 +18,7 @@ pub struct Clipping {
 impl Clipping {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
         let missing = || Error::parameter("clipping", "c", "none", "given, as clipping:c=C: the largest norm");
-        Ok(Self { c: p.take("c")?.ok_or_else(missing)? })
+        Ok(Self { c: p.option("c", "norm that rows are shortened to; needed")?.ok_or_else(missing)? })
     }
 }
 

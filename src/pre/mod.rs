@@ -15,7 +15,7 @@ pub use nnm::NearestNeighborMixing;
 
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, Mixing};
-use crate::parameters::Parameters;
+use crate::parameters::{Parameter, Parameters};
 use crate::plan::{Solution, Solve};
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ pub fn names() -> impl ExactSizeIterator<Item = &'static str> {
 }
 
 /// The parameters that a pre-aggregation of that name takes in specifications, beside `f`.
-pub fn parameters(name: &str) -> Vec<&'static str> {
+pub fn parameters(name: &str) -> Vec<Parameter> {
     let mut parameters = Parameters::default();
     let _ = build(name, &mut parameters);
     parameters.known()
@@ -128,6 +128,10 @@ mod tests {
         for stage in all() {
             let row = format!("| `{}` | {} | {} |", stage.name(), stage.definition(), stage.needs());
             assert!(readme.contains(&row), "{row}");
+            for Parameter { name, meaning } in parameters(stage.name()) {
+                let row = format!("| `{}` | `{name}` | {meaning} |", stage.name());
+                assert!(!meaning.is_empty() && readme.contains(&row), "{row}");
+            }
         }
     }
 

@@ -20,7 +20,7 @@ pub struct Aksel {
 
 impl Aksel {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(Self { keep: p.take("keep")? })
+        Ok(Self { keep: p.option("keep", "rows that are averaged: (n+1)/2 by default")? })
     }
 
     fn rows_kept(&self, n: usize) -> usize {

@@ -29,7 +29,7 @@ const TOLERANCE: f64 = 1e-10;
 
 impl AutoGm {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(Self { lambda: p.take("lambda")? })
+        Ok(Self { lambda: p.option("lambda", "a distance, n by default: the greater, the more even the weights")? })
     }
 
     fn value(&self, n: usize) -> f64 {

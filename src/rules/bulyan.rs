@@ -76,7 +76,14 @@ pub struct Bulyan {
 
 impl Bulyan {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(Self { neighbors: p.take("neighbors")?.unwrap_or_default(), picks: p.take("picks")?.unwrap_or_default() })
+        Ok(Self {
+            neighbors: p
+                .option("neighbors", "rows in a score among m rows left: `star` (m-f-1, default) or `classic` (m-f-2)")?
+                .unwrap_or_default(),
+            picks: p
+                .option("picks", "`one_by_one` (default), each scored among those left, or `once`, all by the same scores")?
+                .unwrap_or_default(),
+        })
     }
 }
 

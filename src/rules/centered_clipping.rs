@@ -59,8 +59,16 @@ impl Default for CenteredClipping {
 impl CenteredClipping {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
         let default = Self::default();
-        let (tau, iterations) = (p.take("tau")?.unwrap_or(default.tau), p.take("iterations")?.unwrap_or(default.iterations));
-        Ok(Self { tau, iterations, start: p.take("start")?.unwrap_or_default(), ..default })
+        let (tau, iterations) = (
+            p.option("tau", "norm that differences are clipped to: 10 by default")?.unwrap_or(default.tau),
+            p.option("iterations", "rounds: 1 by default")?.unwrap_or(default.iterations),
+        );
+        Ok(Self {
+            tau,
+            iterations,
+            start: p.option("start", "where there is no previous aggregate: `zero` (default) or `mean`")?.unwrap_or_default(),
+            ..default
+        })
     }
 
     fn shares(&self, cohort: &Cohort<'_>) -> Vec<f64> {

@@ -43,7 +43,9 @@ pub struct ClippedClustering {
 
 impl ClippedClustering {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(Self { linkage: p.take("linkage")?.unwrap_or_default() })
+        Ok(Self {
+            linkage: p.option("linkage", "distance of two clusters: `average` (default) or `complete`")?.unwrap_or_default(),
+        })
     }
 }
 

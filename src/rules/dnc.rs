@@ -43,10 +43,10 @@ impl DivideAndConquer {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
         let default = Self::default();
         Ok(Self {
-            iterations: p.take("iterations")?.unwrap_or(default.iterations),
-            columns: p.take("columns")?.unwrap_or(default.columns),
-            c: p.take("c")?.unwrap_or(default.c),
-            seed: p.take("seed")?.unwrap_or(default.seed),
+            iterations: p.option("iterations", "rounds: 1 by default")?.unwrap_or(default.iterations),
+            columns: p.option("columns", "columns a round: 10000 by default")?.unwrap_or(default.columns),
+            c: p.option("c", "rows dropped a round, as a multiple of f: 1 by default")?.unwrap_or(default.c),
+            seed: p.option("seed", "of the columns: 0 by default")?.unwrap_or(default.seed),
         })
     }
 

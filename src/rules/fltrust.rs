@@ -23,7 +23,7 @@ pub struct FlTrust {
 
 impl FlTrust {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(Self { row: p.take("row")? })
+        Ok(Self { row: p.option("row", "the trusted row, counted from 0; needed unless it is given otherwise (--trusted)")? })
     }
 }
 

@@ -43,7 +43,7 @@ impl Neighbors {
 
     /// The `neighbors` parameter of a specification.
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(p.take("neighbors")?.unwrap_or_default())
+        Ok(p.option("neighbors", "rows in a score: `star` (n-f-1, default), `classic` (n-f-2) or a number")?.unwrap_or_default())
     }
 
     /// As in a specification; `None` for the default.
@@ -126,7 +126,12 @@ pub struct Krum {
 
 impl Krum {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(Self { neighbors: Neighbors::from_parameters(p)?, power: p.take("power")?.unwrap_or_default() })
+        Ok(Self {
+            neighbors: Neighbors::from_parameters(p)?,
+            power: p
+                .option("power", "of the distances that are summed: 2 (default); 1 or 4 reproduce other libraries")?
+                .unwrap_or_default(),
+        })
     }
 }
 

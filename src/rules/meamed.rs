@@ -21,7 +21,9 @@ pub struct MeaMed {
 
 impl MeaMed {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(Self { middle: p.take("middle")?.unwrap_or_default() })
+        Ok(Self {
+            middle: p.option("middle", "median of an even number: `midpoint` (default), `lower` or `upper`")?.unwrap_or_default(),
+        })
     }
 }
 

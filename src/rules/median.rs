@@ -67,13 +67,15 @@ impl std::str::FromStr for Middle {
 
 impl Median {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(Self { middle: p.take("middle")?.unwrap_or_default() })
+        Ok(Self {
+            middle: p.option("middle", "median of an even number: `midpoint` (default), `lower` or `upper`")?.unwrap_or_default(),
+        })
     }
 }
 
 /// [`Median`] with weights of workers: the value below and above which at most half of the weight lies, or the midpoint of two such
-/// values. Protects as long as no f rows carry half of the weight. Weights that are whole numbers are taken exactly, others to
-/// 2⁻³¹ of their sum.
+/// values. Protects as long as no f rows carry half of the weight. Weights are exact where they are whole
+/// multiples of one number with multiples that sum to less than 2³¹, as numbers of samples are; others are taken to 2⁻³¹ of their sum.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightedMedian {
     /// One for each row.

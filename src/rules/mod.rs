@@ -61,7 +61,7 @@ pub use weights::Weights;
 
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, Wants};
-use crate::parameters::Parameters;
+use crate::parameters::{Parameter, Parameters};
 use crate::plan::{Mix, Plan, Solution, Solve, Stat};
 use crate::resilience::Resilience;
 use std::sync::Arc;
@@ -278,7 +278,7 @@ pub fn names() -> impl ExactSizeIterator<Item = &'static str> {
 }
 
 /// The parameters that a rule of that name takes in specifications, beside `f`.
-pub fn parameters(name: &str) -> Vec<&'static str> {
+pub fn parameters(name: &str) -> Vec<Parameter> {
     let mut parameters = Parameters::default();
     // What is refused for want of a parameter has asked for it.
     let _ = build(name, &mut parameters);
@@ -343,6 +343,10 @@ mod tests {
         for rule in all() {
             let row = format!("| `{}` | {} | {} |", rule.name(), rule.definition(), rule.needs());
             assert!(readme.contains(&row), "{row}");
+            for Parameter { name, meaning } in parameters(rule.name()) {
+                let row = format!("| `{}` | `{name}` | {meaning} |", rule.name());
+                assert!(!meaning.is_empty() && readme.contains(&row), "{row}");
+            }
         }
     }
 

@@ -20,7 +20,7 @@ pub struct Monna {
 
 impl Monna {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(Self { pivot: p.take("pivot")?.unwrap_or(0) })
+        Ok(Self { pivot: p.option("pivot", "row, counted from 0, that others are to be near: 0 by default")?.unwrap_or(0) })
     }
 }
 

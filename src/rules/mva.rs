@@ -2,7 +2,7 @@ use super::{Cohort, Rule, literal, weighted};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::plan::{Plan, Solution, Solve};
-use crate::resilience::Resilience;
+use crate::resilience::{Resilience, kappa_of_the_closest};
 use crate::solve::least_variance::least_variance;
 
 /// Minimum variance averaging (MVA): mean of the n − f rows with the least sum of squared distances to their mean; of several such
@@ -10,7 +10,7 @@ use crate::solve::least_variance::least_variance;
 ///
 /// - Requirement: f < n/2. Exact, by branch and bound: some 1e5 subsets are no matter, and often far more; a search that takes too
 ///   long is an error.
-/// - Resilience: κ ≤ 4f(n−f)/(n−2f)².
+/// - Resilience: κ = 4f/(n−2f), λ = √(κ/2): any n − f rows share n − 2f with those kept, and have no less variance.
 /// - Hostile input: rows with NaN or infinite values are left out, as (n−k, f−k).
 /// - Cost: two reads of the data.
 /// - Source: as minimum variance subset, Allouah et al., AISTATS 2023.
@@ -33,8 +33,7 @@ impl Rule for MinimumVarianceAveraging {
         self.kappa(n, f, d).lambda_from_kappa()
     }
     fn kappa(&self, n: usize, f: usize, _d: usize) -> Resilience {
-        let (n, f) = (n as f64, f as f64);
-        Resilience::proved(4.0 * f * (n - f) / (n - 2.0 * f).powi(2), "short proof; searched")
+        kappa_of_the_closest(n, f)
     }
     fn plan(&self, cohort: &Cohort<'_>) -> Plan {
         weighted(LeastVariance { f: cohort.f })

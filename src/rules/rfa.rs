@@ -34,7 +34,10 @@ pub(super) const MOST_ROUNDS: usize = 10_000;
 impl Rfa {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
         let default = Self::default();
-        Ok(Self { iterations: p.take("iterations")?.unwrap_or(default.iterations), nu: p.take("nu")?.unwrap_or(default.nu) })
+        Ok(Self {
+            iterations: p.option("iterations", "rounds: 3 by default")?.unwrap_or(default.iterations),
+            nu: p.option("nu", "least distance that is divided by: 0.1 by default")?.unwrap_or(default.nu),
+        })
     }
 }
 

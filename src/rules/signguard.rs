@@ -35,7 +35,10 @@ const PASSING: std::ops::RangeInclusive<f64> = 0.1..=3.0;
 impl SignGuard {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
         let default = Self::default();
-        Ok(Self { columns: p.take("columns")?.unwrap_or(default.columns), seed: p.take("seed")?.unwrap_or(default.seed) })
+        Ok(Self {
+            columns: p.option("columns", "columns whose signs are counted: 10000 by default")?.unwrap_or(default.columns),
+            seed: p.option("seed", "of the columns: 0 by default")?.unwrap_or(default.seed),
+        })
     }
 
     fn samples(&self) -> Samples {

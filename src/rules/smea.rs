@@ -3,7 +3,7 @@ use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::parameters::Parameters;
 use crate::plan::{Plan, Solution, Solve};
-use crate::resilience::Resilience;
+use crate::resilience::{Resilience, kappa_of_the_closest};
 use crate::solve::least_eigenvalue::{greedy_eigenvalue, least_eigenvalue};
 
 /// How the subset is searched for.
@@ -32,7 +32,8 @@ impl std::str::FromStr for Search {
 ///
 /// - Requirement: f < n/2. Exact to some 1e5 subsets C(n, f), by branch and bound; a search that takes too long is an error that
 ///   names the heuristic, `search=greedy`.
-/// - Resilience: κ published in the source under other norms; none stated here.
+/// - Resilience: κ = 4f/(n−2f), λ = √(κ/2): any n − f rows share n − 2f with those kept, and have no less variance along the direction in which
+///   it is greatest. None for the heuristic.
 /// - Hostile input: rows with NaN or infinite values are left out, as (n−k, f−k).
 /// - Cost: two reads of the data.
 /// - Source: Allouah et al., ICML 2023.
@@ -49,7 +50,11 @@ fn most_nodes(n: usize) -> u64 {
 
 impl SmallestMaximumEigenvalueAveraging {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(Self { search: p.take("search")?.unwrap_or_default() })
+        Ok(Self {
+            search: p
+                .option("search", "`exact` (default) or `greedy`: f times the row farthest along the top eigenvector goes")?
+                .unwrap_or_default(),
+        })
     }
 }
 
@@ -63,8 +68,14 @@ impl Rule for SmallestMaximumEigenvalueAveraging {
     fn definition(&self) -> &'static str {
         "mean of the n-f rows whose covariance has the least top eigenvalue"
     }
-    fn lambda(&self, _n: usize, _f: usize, _d: usize) -> Resilience {
-        Resilience::Unknown
+    fn lambda(&self, n: usize, f: usize, d: usize) -> Resilience {
+        self.kappa(n, f, d).lambda_from_kappa()
+    }
+    fn kappa(&self, n: usize, f: usize, _d: usize) -> Resilience {
+        match self.search {
+            Search::Exact => kappa_of_the_closest(n, f),
+            Search::Greedy => Resilience::Unknown,
+        }
     }
     fn plan(&self, cohort: &Cohort<'_>) -> Plan {
         weighted(LeastEigenvalue { f: cohort.f, search: self.search })

@@ -246,7 +246,7 @@ fn no_input_beats_lambda() {
     let mut failures = Failures::default();
     let mut random = Random::new(6);
     let engine = Engine::cpu();
-    for rule in core_rules().into_iter().chain(parsed(&["phocas", "mva", "nnm+krum", "nnm+median"])) {
+    for rule in core_rules().into_iter().chain(parsed(&["phocas", "mva", "smea", "nnm+krum", "nnm+median"])) {
         for (n, f) in [(3, 1), (4, 1), (5, 1), (5, 2), (6, 2), (7, 2), (7, 3)] {
             if rule.check(n, f).is_err() {
                 continue;

@@ -28,8 +28,8 @@ pub(crate) struct AggregateArgs {
     /// Most rows that may be Byzantine: wrong, hostile, NaN or infinite. Needed unless every stage has f=
     #[arg(short, long, value_name = "F", allow_negative_numbers = true)]
     f: Option<usize>,
-    /// auto (the best real GPU, else the CPU), gpu, cpu, reference (slow, literal definitions in f64), or a part of an
-    /// adapter's name or driver; see `resam devices`
+    /// auto (the best real GPU, else the CPU), gpu, gpus (all real GPUs as one), cpu, reference (slow, literal definitions in f64), or a
+    /// part of an adapter's name or driver, NAME#1 for the second of that name; see `resam devices`
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
     /// Where the result goes: [d] f32 .npy
@@ -52,7 +52,7 @@ pub(crate) struct AggregateArgs {
     /// centered_clipping
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Index of the row that fltrust trusts
+    /// Index of the row that fltrust trusts, from 0; behind bucketing, of the bucket
     #[arg(long, value_name = "ROW")]
     trusted: Option<usize>,
     /// Count in the report how often each worker was outside of the values that a coordinate-wise rule kept

@@ -9,8 +9,8 @@ use serde_json::json;
 /// List the devices, their limits, and which one `--device auto` takes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-`resam aggregate --device` takes auto, gpu, cpu, reference, or any part of a name or driver below. auto and gpu take only \
-real GPUs; a software adapter such as llvmpipe must be named.")]
+`resam aggregate --device` takes auto, gpu, gpus (all real GPUs as one), cpu, reference, or any part of a name or driver below, with \
+#1 behind it for the second of that name. auto, gpu and gpus take only real GPUs; a software adapter such as llvmpipe must be named.")]
 pub(crate) struct DevicesArgs {
     /// Print JSON instead of a table
     #[arg(long)]

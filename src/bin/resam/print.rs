@@ -1,6 +1,7 @@
 //! Words on standard output and standard error.
 
 use crate::failure::Failure;
+use resam::Parameter;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
@@ -34,24 +35,31 @@ pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// Names, what they take, and their definitions below them, for help texts.
-pub(crate) fn definitions(rows: impl Iterator<Item = (&'static str, Vec<&'static str>, &'static str)>) -> String {
-    const WIDTH: usize = 72;
+/// Names, and their definitions and what they take below them, for help texts.
+pub(crate) fn definitions(rows: impl Iterator<Item = (&'static str, Vec<Parameter>, &'static str)>) -> String {
     let mut text = String::new();
     for (name, parameters, definition) in rows {
-        let takes = if parameters.is_empty() { String::new() } else { format!(": {}", parameters.join(", ")) };
-        text += &format!("  {name}{takes}\n");
-        let mut line = String::new();
-        for word in definition.split(' ') {
-            if line.len() + word.len() > WIDTH {
-                text += &format!("      {}\n", line.trim_end());
-                line.clear();
-            }
-            line += &format!("{word} ");
+        text += &format!("  {name}\n");
+        wrapped(&mut text, "      ", definition);
+        for Parameter { name, meaning } in parameters {
+            wrapped(&mut text, "        ", &format!("{name}: {}", meaning.replace('`', "")));
         }
-        text += &format!("      {}\n", line.trim_end());
     }
     text
+}
+
+/// Lines of words behind an indent.
+fn wrapped(text: &mut String, indent: &str, words: &str) {
+    const WIDTH: usize = 78;
+    let mut line = String::from(indent);
+    for word in words.split(' ') {
+        if line.len() + word.len() > WIDTH {
+            *text += &format!("{}\n", line.trim_end());
+            line = String::from(indent);
+        }
+        line += &format!("{word} ");
+    }
+    *text += &format!("{}\n", line.trim_end());
 }
 
 /// The same as a Markdown table; the first row is its head.

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::print;
 use resam::resilience::{Resilience, Status, kappa_after_nnm, momentum_noise};
-use resam::{Rule, Spec, pre, rules};
+use resam::{Parameter, Rule, Spec, pre, rules};
 use serde_json::json;
 
 /// List the rules: definition, requirement on (n, f), and how resilient each is for given n, f, d.
@@ -14,7 +14,7 @@ distance between two of them. kappa bounds the square of that distance by kappa 
 their mean. 'with nnm' is the kappa that is known with nnm before the rule, 8 f/(n - f) (kappa + 1): less than kappa only where f \
 is a small part of n. Smaller is better. 'none' means that an input exists for which no finite value holds, '-' that no value is \
 known to us. 'proved' values have a short proof, 'published' ones are from the literature and not checked against its text; \
-adversarial searches found nothing above either (see resam certify).
+adversarial searches found nothing above either (see resam certify). What parameters mean: resam aggregate --help.
 
 Examples:
   resam rules --n 25 --f 5 --d 431080
@@ -125,7 +125,8 @@ pub(crate) fn run(args: RulesArgs) -> Result<(), Failure> {
     print::out(&text)
 }
 
-fn parameters(names: &[&str]) -> String {
+fn parameters(all: &[Parameter]) -> String {
+    let names: Vec<&str> = all.iter().map(|parameter| parameter.name).collect();
     if names.is_empty() { "-".into() } else { names.join(", ") }
 }
 
