@@ -32,6 +32,16 @@ fn diagnose(i: u32, k: i32, low: i32, high: i32) {
     }
 }
 
+// -1, 0 or 1. The key of -0 is -1, that of +0 is 0.
+fn sign_of(k: i32) -> i32 {
+    return select(0, 1, k > 0) - select(0, 1, k < -1);
+}
+
+// The least and the greatest key on the side of a majority of signs.
+fn side_of(majority: i32) -> vec2<i32> {
+    return vec2(select(bitcast<i32>(0x80000000u), 1, majority > 0), select(0x7fffffff, -2, majority < 0));
+}
+
 // Equal keys for equal values: zeros have two.
 fn canonical(k: i32) -> i32 {
     return select(k, 0, k == -1);

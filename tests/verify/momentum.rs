@@ -212,8 +212,8 @@ fn a_resumed_state_goes_on_bit_for_bit() {
 /// The same momentums, bits and report; rules that look at one coordinate at a time read gradients and momentums just once.
 #[test]
 fn step_and_aggregate_is_a_step_and_an_aggregate() {
-    let plain = ["median", "trimmed_mean", "meamed", "phocas"];
-    let few = crate::agree::parsed(&[&plain[..], &["sign_majority", "krum", "nnm+median"]].concat());
+    let plain = ["median", "trimmed_mean", "meamed", "phocas", "sign_majority"];
+    let few = crate::agree::parsed(&[&plain[..], &["krum", "nnm+median"]].concat());
     let f = 2;
     for (name, engine) in with_reference() {
         for (n, d, rules) in [(7, 130, crate::agree::all_rules()), (6, 9000, few.clone()), (150, 20, few.clone())] {

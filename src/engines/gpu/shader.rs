@@ -273,7 +273,12 @@ fn sizes(values: usize) -> String {
 impl Coordinate {
     /// May momentums be stepped on the way? Only where each value is loaded just once.
     pub(crate) fn can_step(self) -> bool {
-        self.values <= UNROLLED && !self.mixed && matches!(self.stat, Stat::Ranks { .. } | Stat::Nearest { .. })
+        self.unrolls() && !self.mixed
+    }
+
+    /// Are the keys of a column in the registers of one invocation?
+    fn unrolls(self) -> bool {
+        self.values <= UNROLLED && matches!(self.stat, Stat::Ranks { .. } | Stat::Nearest { .. } | Stat::MajoritySign)
     }
 
     /// Are the keys of a column sorted by several invocations?
@@ -287,12 +292,12 @@ impl Coordinate {
         let load = if self.stepped { [STEP, LOAD_STEPPED].concat() } else { LOAD.into() };
         let prelude = self.prelude();
         let body = match self.stat {
-            Stat::MajoritySign => SIGNS,
-            Stat::CountedMedian | Stat::CountedTrimmedMean { .. } => COUNTED,
-            _ if self.sorts() => COORDINATE_SORT,
-            _ => return [&load, COORDINATE, sum, mixed, &prelude, &self.unrolled()].concat(),
+            _ if self.unrolls() => self.unrolled(),
+            Stat::MajoritySign => SIGNS.into(),
+            Stat::CountedMedian | Stat::CountedTrimmedMean { .. } => COUNTED.into(),
+            _ => COORDINATE_SORT.into(),
         };
-        [&load, COORDINATE, sum, mixed, &prelude, body].concat()
+        [&load, COORDINATE, sum, mixed, &prelude, &body].concat()
     }
 
     /// Constants, and the key of one of the ordered values.
@@ -370,7 +375,12 @@ impl Coordinate {
             Stat::Ranks { from, .. } => {
                 line(format_args!("let low = {0}; let high = {0};\ny[column] = bits_of(low);\n", wires[from]));
             }
-            _ => line(format_args!("let low = k0; let high = k0;\ny[column] = bits_of(low);\n")),
+            _ => {
+                line(format_args!("var majority = 0;\n"));
+                (0..n).for_each(|i| line(format_args!("majority += sign_of(k{i});\n")));
+                line(format_args!("let low = side_of(majority).x; let high = side_of(majority).y;\n"));
+                line(format_args!("y[column] = bitcast<u32>(f32(sign(majority)));\n"));
+            }
         }
         if self.diagnose {
             (0..n).for_each(|i| line(format_args!("diagnose({i}u, k{i}, low, high);\n")));
