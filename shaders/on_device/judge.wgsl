@@ -47,7 +47,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         notes[lane] = 0u;
     }
     let size = middle_size(lane, count);
-    if lane < count && !fits(max(sizes[lane], select(size, centre_size, about_row)), kept[lane].scale) {
+    if lane < count && !fits(max(sizes[lane], select(size, max(size, centre_size), about_row)), kept[lane].scale) {
         atomicStore(&wrong, 1u);
     }
     if lane == 0u && count < m {

@@ -41,7 +41,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         sizes[lane] = atomicLoad(&top[members[lane]]);
     }
     workgroupBarrier();
-    let s = scale_for(middle_size(lane, m));
+    let size = middle_size(lane, m);
+    let s = scale_for(size);
     // Cut before they are scaled, where nothing overflows.
     let most = select(LARGEST, 0x1p+57f / s, s > 0x1p-60f);
     for (var pair = lane; pair < m * m; pair += LANES) {
@@ -77,6 +78,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         }
     }
     if lane < m {
-        chosen[lane] = Row(members[lane], scale_for(max(sizes[lane], sizes[pivot])), 0.0, 0.0);
+        // A tiny row in the middle is no measure of the others: weights of an iteration begin with the inverse of a row's size.
+        chosen[lane] = Row(members[lane], scale_for(max(sizes[lane], max(sizes[pivot], size))), 0.0, 0.0);
     }
 }

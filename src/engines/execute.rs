@@ -434,7 +434,9 @@ impl Call<'_> {
             return Ok((Weiszfelds::start(&[]), rows));
         }
         let mut p = sample.pivot();
-        let mut scales = pivot::scales_about(&sample.largest, sample.largest[p]);
+        // A tiny row in the middle is no measure of the others: weights begin with the inverse of a row's size, and it would have them all.
+        let size = |largest: &[u32], p: usize| largest[p].max(largest[pivot::middle(largest)]);
+        let mut scales = pivot::scales_about(&sample.largest, size(&sample.largest, p));
         loop {
             let found = passes.weiszfeld(&rows, rows[p], &scales, how).await?;
             let good: Vec<usize> = (0..rows.len()).filter(|&i| found.largest[i] < EXPONENT).collect();
@@ -442,7 +444,7 @@ impl Call<'_> {
             let mut weights = found.weights.clone();
             weights.sort_unstable_by(f64::total_cmp);
             let fits = good.len() == rows.len()
-                && (0..rows.len()).all(|i| pivot::fits(found.largest[i].max(found.largest[p]), scales[i]))
+                && (0..rows.len()).all(|i| pivot::fits(found.largest[i].max(size(&found.largest, p)), scales[i]))
                 && found.weights[p] * 4.0 >= weights[weights.len() / 2];
             if fits || self.report.hidden_row || good.is_empty() {
                 let left = good.iter().map(|&i| rows[i]).collect();
@@ -453,7 +455,7 @@ impl Call<'_> {
             rows = good.iter().map(|&i| rows[i]).collect();
             // The row of middle size is no larger than an honest one.
             p = pivot::middle(&largest);
-            scales = pivot::scales_about(&largest, largest[p]);
+            scales = pivot::scales_about(&largest, size(&largest, p));
         }
     }
 }

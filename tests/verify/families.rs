@@ -88,7 +88,7 @@ impl Random {
     }
 }
 
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     "gauss",
     "alie",
     "foe",
@@ -107,6 +107,7 @@ pub const NAMES: [&str; 18] = [
     "sparse",
     "equal",
     "line",
+    "tiny",
 ];
 
 /// The matrix of one family.
@@ -163,6 +164,7 @@ fn attack(case: &mut Case) {
                 "foe" => *x = (-0.1 * mean) as f32,
                 "far 1e12" => *x *= 1e12,
                 "far 1e30" => *x *= 1e30,
+                "tiny" => *x *= if at % 2 == 0 { 1e-20 } else { 1e-44 },
                 "huge" => *x = if (at + k) % 2 == 0 { 3.2e38 } else { -3.2e38 },
                 _ => {}
             }
