@@ -37,8 +37,11 @@ impl Rule for Average {
         let Given::Weights(weights) = given else { return Err(super::refused(self, &given)) };
         Ok(Arc::new(WeightedAverage { weights: Weights::new(weights)? }))
     }
-    fn lambda(&self, _n: usize, _f: usize, _d: usize) -> Resilience {
-        Resilience::Unbounded { why: "one row moves the mean as far as it likes" }
+    fn lambda(&self, _n: usize, f: usize, _d: usize) -> Resilience {
+        match f {
+            0 => Resilience::proved(0.0, "without Byzantine rows it is their mean"),
+            _ => Resilience::Unbounded { why: "one row moves the mean as far as it likes" },
+        }
     }
     fn non_finite(&self) -> NonFinite {
         NonFinite::Propagate
@@ -69,7 +72,8 @@ impl Rule for WeightedAverage {
         self.weights.fit(self, cohort)
     }
     fn lambda(&self, n: usize, f: usize, d: usize) -> Resilience {
-        Average.lambda(n, f, d)
+        // By weights it is another mean even where all are honest.
+        Average.lambda(n, f.max(1), d)
     }
     fn non_finite(&self) -> NonFinite {
         Average.non_finite()

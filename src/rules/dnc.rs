@@ -88,8 +88,11 @@ impl Rule for DivideAndConquer {
         }
         Ok(())
     }
-    fn lambda(&self, _n: usize, _f: usize, _d: usize) -> Resilience {
-        Resilience::Unknown
+    fn lambda(&self, _n: usize, f: usize, _d: usize) -> Resilience {
+        match f {
+            0 | 1 => Resilience::Unknown,
+            _ => Resilience::Unbounded { why: "of two far rows in different directions only one is far along the top vector" },
+        }
     }
     fn plan(&self, cohort: &Cohort<'_>) -> Plan {
         weighted(Spectral { samples: self.samples(), dropped: self.dropped(cohort.f) })

@@ -40,7 +40,7 @@ pub(crate) struct AggregateArgs {
     #[arg(long, value_name = "OUT.json")]
     report: Option<PathBuf>,
     /// Seed of the column sample that picks the pivot of distances; a secret one keeps rows from hiding from it
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Most memory to take on a GPU, e.g. 512MiB; other devices ignore it
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
@@ -53,7 +53,7 @@ pub(crate) struct AggregateArgs {
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Index of the row that fltrust trusts, from 0; behind bucketing, of the bucket
-    #[arg(long, value_name = "ROW")]
+    #[arg(long, value_name = "ROW", allow_negative_numbers = true)]
     trusted: Option<usize>,
     /// Count in the report how often each worker was outside of the values that a coordinate-wise rule kept
     #[arg(long)]
@@ -193,9 +193,11 @@ fn summary(Aggregate { values, report }: &Aggregate) -> String {
         lines.push(("not finite", format!("rows {}", print::some(report.non_finite.iter()))));
     }
     if let Some(outside) = &report.outside {
-        let share =
-            |count: &Option<u64>| count.map_or("-".into(), |c| format!("{:.1}%", 100.0 * c as f64 / report.d.max(1) as f64));
-        lines.push(("outside", format!("of the kept values, by row: {}", print::some(outside.iter().map(share)))));
+        let share = |count: u64| 100.0 * count as f64 / report.d.max(1) as f64;
+        let mut rows: Vec<(usize, u64)> = outside.iter().enumerate().filter_map(|(i, count)| Some((i, (*count)?))).collect();
+        rows.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let often = print::some(rows.iter().map(|(i, count)| format!("row {i} {:.1}%,", share(*count))));
+        lines.push(("outside", format!("of the kept values: {}", often.trim_end_matches(','))));
     }
     if let Some(objective) = report.objective {
         lines.push(("objective", print::number(objective)));

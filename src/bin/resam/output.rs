@@ -27,7 +27,10 @@ impl Target {
     pub(crate) fn new(path: &Path, taken: &[&Path]) -> Result<Self, Failure> {
         let place = resolve(path).map_err(|e| Failure::file(path, e))?;
         if let Some(other) = taken.iter().find(|t| resolve(t).is_ok_and(|t| t == place)) {
-            return Err(Failure::file(path, format_args!("is {} as well, and must not replace it", other.display())));
+            return Err(Failure::file(
+                path,
+                format_args!("is {} as well, and must not replace it: choose another name", other.display()),
+            ));
         }
         match fs::metadata(&place) {
             Ok(there) if !there.is_file() => return Err(Failure::file(path, "exists and is not a regular file")),

@@ -66,7 +66,7 @@ pub struct TrainArgs {
     byzantine: Option<usize>,
 
     /// β, the momentum of the workers; runs without momentum are shown beside it
-    #[arg(long, default_value_t = Config::default().beta)]
+    #[arg(long, default_value_t = Config::default().beta, allow_negative_numbers = true)]
     beta: f32,
 
     /// Seed of the start, the mini-batches and everything else random
