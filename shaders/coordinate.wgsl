@@ -1,22 +1,13 @@
 // Part of the coordinate kernels: y_k = stat(x_1k, ..., x_nk), one invocation a column.
 //
 // y        bits of the result, one a column of the slab
-// notes    raised to 1 for each row (in the order of rows) that holds a NaN or an infinity; behind them, when diagnosing, for each ordered
-//          value the number of columns in which it is outside of those kept
+// notes    as in note.wgsl; behind those of the rows, when diagnosing, for each ordered value the number of columns in which it is outside of
+//          those kept
 //
 // The body orders the keys of one column, either as straight-line text with the keys in registers (up to 64 rows) or as loops
 // over a private array, and hands them to the functions below. Sums stay within (n + 2) 2^-24 max|kept| + 2^-126.
 
 @group(0) @binding(3) var<storage, read_write> y: array<u32>;
-@group(0) @binding(4) var<storage, read_write> notes: array<atomic<u32>>;
-
-// Notes a row if this value of it is not finite.
-fn note(i: u32, bits: u32) {
-    // One that sends nothing else must not queue up a write for each column.
-    if magnitude(bits) >= EXPONENT && atomicLoad(&notes[i]) == 0u {
-        atomicMax(&notes[i], 1u);
-    }
-}
 
 // Key of a row's value; notes the row if it is not finite.
 fn load(i: u32, column: u32) -> i32 {

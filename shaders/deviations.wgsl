@@ -2,7 +2,6 @@
 // median of the z_ik. One group a block; each invocation takes every THREADS-th column. The rows are finite.
 //
 // sums     for each block the N sums
-// notes    raised by rows that are not finite: none is
 // sizes    s_i, powers of two that bring the differences near 1
 //
 // N is a constant that the host writes before this text.
@@ -11,7 +10,6 @@ const BLOCK = 4096u;
 const THREADS = 64u;
 
 @group(0) @binding(3) var<storage, read_write> sums: array<f32>;
-@group(0) @binding(4) var<storage, read_write> notes: array<atomic<u32>>;
 @group(0) @binding(7) var<storage, read> sizes: array<f32>;
 
 var<workgroup> part: array<f32, THREADS>;

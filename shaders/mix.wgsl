@@ -1,13 +1,11 @@
 // y = c + sum_i w_i (x_i - c), one invocation a column; c is row params.centre, w_i x_i = weight * (scale * x_i).
 //
 // y        bits of the result
-// notes    raised to 1 for each row (in the order of rows) that holds a NaN or an infinity
 //
 // Formed at half scale, where no difference of two finite values overflows. A column with values that are not finite gives NaN
 // if one is NaN or both infinities meet, else that infinity; decided on bits.
 
 @group(0) @binding(3) var<storage, read_write> y: array<u32>;
-@group(0) @binding(4) var<storage, read_write> notes: array<atomic<u32>>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -24,9 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let row = rows[i];
         let bits = bits_at(row.index, column);
         if magnitude(bits) >= EXPONENT {
-            if atomicLoad(&notes[i]) == 0u {
-                atomicMax(&notes[i], 1u);
-            }
+            note(i, bits);
             nan |= magnitude(bits) > EXPONENT;
             above |= bits == EXPONENT;
             below |= bits == (EXPONENT | 0x80000000u);

@@ -10,9 +10,7 @@
 // Row j of a column at half scale, and the centre as it is subtracted from it; notes the row if it is not finite.
 fn scaled(j: u32, column: u32, centre: f32) -> vec2<f32> {
     let bits = bits_at(rows[j].index, column);
-    if magnitude(bits) >= EXPONENT && atomicLoad(&notes[j]) == 0u {
-        atomicMax(&notes[j], 1u);
-    }
+    note(j, bits);
     return vec2(at_half(bitcast<f32>(bits), rows[j].scale), at_half(centre, rows[j].scale));
 }
 

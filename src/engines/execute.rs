@@ -443,8 +443,9 @@ impl Call<'_> {
             // Weights go as inverse distances: the pivot is no more than four times as far as half of the rows.
             let mut weights = found.weights.clone();
             weights.sort_unstable_by(f64::total_cmp);
+            let least = size(&found.largest, p);
             let fits = good.len() == rows.len()
-                && (0..rows.len()).all(|i| pivot::fits(found.largest[i].max(size(&found.largest, p)), scales[i]))
+                && (0..rows.len()).all(|i| pivot::fits(found.largest[i].max(least), scales[i]))
                 && found.weights[p] * 4.0 >= weights[weights.len() / 2];
             if fits || self.report.hidden_row || good.is_empty() {
                 let left = good.iter().map(|&i| rows[i]).collect();
@@ -455,7 +456,7 @@ impl Call<'_> {
             rows = good.iter().map(|&i| rows[i]).collect();
             // The row of middle size is no larger than an honest one.
             p = pivot::middle(&largest);
-            scales = pivot::scales_about(&largest, size(&largest, p));
+            scales = pivot::scales_about(&largest, largest[p]);
         }
     }
 }

@@ -164,4 +164,15 @@ mod tests {
         assert!(DivideAndConquer { c: 5.0, ..Default::default() }.check(5, 1).is_err());
         assert!(DivideAndConquer { columns: 0, ..Default::default() }.check(5, 1).is_err());
     }
+
+    /// The input that leaves it without a finite λ: one of two far rows is kept, and moves the mean as far as it likes.
+    #[test]
+    fn one_of_two_far_rows_is_kept() {
+        for far in [1e3, 1e6, 1e9] {
+            let mut rows: Vec<Vec<f64>> = [[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]].map(Vec::from).into();
+            rows.extend([vec![far, 0.0], vec![0.075 * far, 0.4 * far]]);
+            let y = everyone(&rows, 2, |c| DivideAndConquer::default().reference(&rows, c));
+            assert!(y[0].hypot(y[1]) > 0.05 * far, "{y:?}");
+        }
+    }
 }

@@ -47,7 +47,9 @@ pub struct GeometricMedian {
 
 impl GeometricMedian {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(Self { method: p.option("method", "`gram` (default): solved on inner products; `direct`: Weiszfeld's iteration on the data itself, a read a round")?.unwrap_or_default(), weights: None })
+        let meaning = "`gram` (default): solved on inner products; \
+                       `direct`: Weiszfeld's iteration on the data itself, a read a round";
+        Ok(Self { method: p.option("method", meaning)?.unwrap_or_default(), weights: None })
     }
 }
 

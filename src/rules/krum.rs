@@ -80,6 +80,12 @@ pub enum Power {
 }
 
 impl Power {
+    /// The `power` parameter of a specification.
+    pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
+        let meaning = "of the distances that are summed: 2 (default); 1 or 4 reproduce other libraries";
+        Ok(p.option("power", meaning)?.unwrap_or_default())
+    }
+
     /// The exponent.
     pub(crate) fn exponent(self) -> i32 {
         match self {
@@ -126,12 +132,7 @@ pub struct Krum {
 
 impl Krum {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(Self {
-            neighbors: Neighbors::from_parameters(p)?,
-            power: p
-                .option("power", "of the distances that are summed: 2 (default); 1 or 4 reproduce other libraries")?
-                .unwrap_or_default(),
-        })
+        Ok(Self { neighbors: Neighbors::from_parameters(p)?, power: Power::from_parameters(p)? })
     }
 }
 

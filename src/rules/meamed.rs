@@ -21,9 +21,7 @@ pub struct MeaMed {
 
 impl MeaMed {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(Self {
-            middle: p.option("middle", "median of an even number: `midpoint` (default), `lower` or `upper`")?.unwrap_or_default(),
-        })
+        Ok(Self { middle: Middle::from_parameters(p)? })
     }
 }
 

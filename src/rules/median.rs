@@ -33,6 +33,11 @@ pub enum Middle {
 }
 
 impl Middle {
+    /// The `middle` parameter of a specification.
+    pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
+        Ok(p.option("middle", "median of an even number: `midpoint` (default), `lower` or `upper`")?.unwrap_or_default())
+    }
+
     /// The ranks of n values that it is the mean of.
     pub(crate) fn ranks(self, n: usize) -> std::ops::Range<usize> {
         let (lower, upper) = (n.saturating_sub(1) / 2, n / 2);
@@ -67,9 +72,7 @@ impl std::str::FromStr for Middle {
 
 impl Median {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        Ok(Self {
-            middle: p.option("middle", "median of an even number: `midpoint` (default), `lower` or `upper`")?.unwrap_or_default(),
-        })
+        Ok(Self { middle: Middle::from_parameters(p)? })
     }
 }
 

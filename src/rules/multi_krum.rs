@@ -24,10 +24,8 @@ pub struct MultiKrum {
 
 impl MultiKrum {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        let power = p
-            .option("power", "of the distances that are summed: 2 (default); 1 or 4 reproduce other libraries")?
-            .unwrap_or_default();
-        Ok(Self { m: p.option("m", "rows that are averaged: n-f by default")?, neighbors: Neighbors::from_parameters(p)?, power })
+        let m = p.option("m", "rows that are averaged: n-f by default")?;
+        Ok(Self { m, neighbors: Neighbors::from_parameters(p)?, power: Power::from_parameters(p)? })
     }
 
     fn rows_kept(&self, n: usize, f: usize) -> usize {

@@ -317,12 +317,13 @@ impl Device {
     /// A buffer with these contents, some whole words. A kernel that asks for its length gets theirs, and sees nothing behind them.
     pub(crate) fn filled<T: bytemuck::Pod>(&self, role: Use, values: &[T]) -> Buffer {
         let bytes: &[u8] = bytemuck::cast_slice(values);
-        let buffer = self.buffer(role, bytes.len() as u64);
+        let mut buffer = self.buffer(role, bytes.len() as u64);
         self.quietly(|| self.queue.write_buffer(&buffer.buffer, 0, bytes));
-        match bytes.len() {
-            0 => buffer,
-            some => buffer.of_bytes(some as u64),
+        // Nothing cannot be bound.
+        if !bytes.is_empty() {
+            buffer.bytes = bytes.len() as u64;
         }
+        buffer
     }
 
     /// Copies bytes into a buffer, in pieces that drivers stage fast; zeros fill the last word.

@@ -129,7 +129,7 @@ pub(crate) struct Buffer {
     /// Where it begins in there; 0 but in buffers of the caller's.
     offset: u64,
     /// Bytes that kernels see: a spare buffer may be larger than a binding can be.
-    bytes: u64,
+    pub(super) bytes: u64,
     pool: Arc<Mutex<Pool>>,
     returns: bool,
 }
@@ -147,13 +147,6 @@ impl Buffer {
     pub(super) fn resource(&self) -> wgpu::BindingResource<'_> {
         let size = std::num::NonZeroU64::new(self.bytes);
         wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &self.buffer, offset: self.offset, size })
-    }
-
-    /// The same of which kernels see the first so many bytes.
-    pub(super) fn of_bytes(self, bytes: u64) -> Self {
-        let mut part = self;
-        part.bytes = bytes;
-        part
     }
 
     /// Shall it go back to the spares when dropped?

@@ -17,6 +17,7 @@ const SUM: &str = include_str!("../../../shaders/sum.wgsl");
 const MIXED: &str = include_str!("../../../shaders/mixed.wgsl");
 const SIGNS: &str = include_str!("../../../shaders/signs.wgsl");
 const COUNTED: &str = include_str!("../../../shaders/counted.wgsl");
+const NOTE: &str = include_str!("../../../shaders/note.wgsl");
 const MIX: &str = include_str!("../../../shaders/mix.wgsl");
 const TILE: &str = include_str!("../../../shaders/tile.wgsl");
 const GRAM: &str = include_str!("../../../shaders/gram.wgsl");
@@ -200,9 +201,9 @@ impl Kernel {
         let with = |parts: &[&str]| [&[MATRIX, matrix], parts].concat().concat();
         match self {
             Kernel::Coordinate(what) => with(&[&what.source()]),
-            Kernel::Mix => with(&[SUM, MIX]),
+            Kernel::Mix => with(&[NOTE, SUM, MIX]),
             Kernel::Gram { .. } => with(&[TILE, GRAM]),
-            Kernel::Deviations { values } => with(&[SUM, MIXED, &sizes(values), DEVIATIONS]),
+            Kernel::Deviations { values } => with(&[NOTE, SUM, MIXED, &sizes(values), DEVIATIONS]),
             Kernel::Weiszfeld { .. } => with(&[TILE, WEISZFELD]),
             Kernel::WeiszfeldStep => with(&[GATHERED, WEISZFELD_STEP]),
             Kernel::Momentum => with(&[STEP, MOMENTUM]),
@@ -297,7 +298,7 @@ impl Coordinate {
             Stat::CountedMedian | Stat::CountedTrimmedMean { .. } => COUNTED.into(),
             _ => COORDINATE_SORT.into(),
         };
-        [&load, COORDINATE, sum, mixed, &prelude, &body].concat()
+        [&load, NOTE, COORDINATE, sum, mixed, &prelude, &body].concat()
     }
 
     /// Constants, and the key of one of the ordered values.
