@@ -82,20 +82,14 @@ fn compare(a: f32, b: f32, slack: f32, low: i32, high: i32) -> u32 {
     return select(UNSURE, NEARER, low == high);
 }
 
-// Adds a multiple of a value to a fixed-point number of 16-bit digits with unit 2^-149. In integers, because WGSL may reassociate,
-// fuse and flush float sums.
+// Adds a multiple of a value to a fixed-point number (exact.wgsl).
 fn add_exactly(digits: ptr<function, array<i32, 19>>, k: i32, times: i32) {
     let bits = bits_of(k);
-    let exponent = (bits >> 23u) & 0xffu;
-    let mantissa = (bits & 0x7fffffu) | select(0u, 0x800000u, exponent > 0u);
-    let shift = max(exponent, 1u) - 1u;
-    let at = shift / 16u;
-    let low = mantissa << (shift % 16u);
-    let high = (mantissa >> 16u) >> (16u - shift % 16u);
-    let sign = select(times, -times, (bits >> 31u) == 1u);
-    (*digits)[at] += sign * i32(low & 0xffffu);
-    (*digits)[at + 1u] += sign * i32(low >> 16u);
-    (*digits)[at + 2u] += sign * i32(high);
+    let term = placed(bits);
+    let sign = select(times, -times, is_negative(bits));
+    (*digits)[term.at] += sign * term.digits.x;
+    (*digits)[term.at + 1u] += sign * term.digits.y;
+    (*digits)[term.at + 2u] += sign * term.digits.z;
 }
 
 // The sign of such a number.

@@ -235,6 +235,16 @@ impl Mixing {
         &self.weights[i]
     }
 
+    /// For each mixed row the weight of the rows that it takes, if it weighs them alike.
+    pub(crate) fn plain(&self) -> Option<Vec<f64>> {
+        let same = |weights: &Vec<f64>| {
+            let mut taken = weights.iter().filter(|w| **w != 0.0);
+            let weight = *taken.next().unwrap_or(&0.0);
+            taken.all(|w| *w == weight).then_some(weight)
+        };
+        self.weights.iter().map(same).collect()
+    }
+
     /// The rows that the mixed rows copy, if each copies one.
     pub fn selection(&self) -> Option<Vec<usize>> {
         let only = |weights: &Vec<f64>| {

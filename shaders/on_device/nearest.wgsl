@@ -1,13 +1,18 @@
 // Nearest-neighbour mixing: each row becomes the mean of the rows nearest it, itself included; equally near rows go by index.
 //
-// weights  of row j in the mixed row i, for the scaled row, at j * m + i, and what rounding took
+// weights  of row j in the mixed row i, for the scaled row, in two numbers at 2 (j * m + i): what rounding took behind it. Behind all of them, at a
+//          multiple of 64, the table of `means.wgsl`
 
-@group(0) @binding(10) var<storage, read_write> weights: array<vec2<f32>>;
+@group(0) @binding(10) var<storage, read_write> weights: array<f32>;
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lane: u32) {
     let m = made.rows;
     let what = variant(m);
+    let w = vec2(bitcast<f32>(what.z), bitcast<f32>(what.w));
+    // Four to a vector.
+    let width = (m + 3u) / 4u * 4u;
+    let means = (2u * whole.rows * whole.rows + 63u) / 64u * 64u;
     measure(lane, m);
     if lane < m {
         for (var j = 0u; j < m; j++) {
@@ -17,9 +22,14 @@ fn main(@builtin(local_invocation_index) lane: u32) {
                 let other = distances[k * m + lane];
                 rank += select(0u, 1u, other < d || (other == d && k < j));
             }
-            let weight = vec2(bitcast<f32>(what.z), bitcast<f32>(what.w)) / chosen[j].scale;
-            weights[j * m + lane] = select(vec2<f32>(), weight, rank < what.y);
+            let taken = rank < what.y;
+            let weight = select(vec2<f32>(), w / chosen[j].scale, taken);
+            weights[2u * (j * m + lane)] = weight.x;
+            weights[2u * (j * m + lane) + 1u] = weight.y;
+            weights[means + (2u + j) * width + lane] = select(0.0, 1.0, taken);
         }
+        weights[means + lane] = w.x;
+        weights[means + width + lane] = w.y;
     }
     let centre = chosen[most_central(lane, m)].index;
     if lane == 0u {

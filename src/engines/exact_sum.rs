@@ -10,6 +10,10 @@ const DIGITS: usize = 9;
 /// Integers that hold a sum: its digits, and whether a term was not finite.
 pub(crate) const WORDS: usize = DIGITS + 1;
 
+/// Numbers that hold a sum of a GPU's: 16-bit digits, and whether a term was not finite. As in `shaders/add.wgsl`.
+#[cfg_attr(not(feature = "gpu"), expect(dead_code))]
+pub(crate) const ADDED: usize = 2 * DIGITS + 1;
+
 /// An exact running sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ExactSum {
@@ -40,6 +44,14 @@ impl ExactSum {
     pub(crate) fn merge(&mut self, other: &Self) {
         self.digits.iter_mut().zip(&other.digits).for_each(|(a, b)| *a += b);
         self.non_finite |= other.non_finite;
+    }
+
+    /// Adds the terms of a sum that a GPU added.
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code))]
+    pub(crate) fn add_digits(&mut self, added: &[u32; ADDED]) {
+        let wide = |k: usize| i64::from(added[k] as i32);
+        self.digits.iter_mut().enumerate().for_each(|(k, digit)| *digit += wide(2 * k) + (wide(2 * k + 1) << 16));
+        self.non_finite |= added[ADDED - 1] != 0;
     }
 
     /// The sum as integers: those of a sum of all terms are the sums of those of its parts, as long as there are no more than 2³¹ terms.

@@ -1,6 +1,6 @@
 //! What a Gram pass brings back: inner products of all pairs of rows, added exactly from the f32 sums of blocks of columns.
 
-use super::exact_sum::ExactSum;
+use super::exact_sum::{ADDED, ExactSum};
 use rayon::prelude::*;
 
 /// What a Gram pass found of m rows.
@@ -30,7 +30,7 @@ impl Running {
         self.sums.iter_mut().zip(block).for_each(|(s, t)| s.add(t));
     }
 
-    /// Adds the f32 sums (as bits) of blocks, one behind the other, on several threads: at n = 25 and d = 10⁷ there are some 800,000 of them.
+    /// Adds the f32 sums (as bits) of blocks, one behind the other, on several threads.
     #[cfg_attr(not(feature = "gpu"), allow(dead_code))] // a CPU adds block by block
     pub(crate) fn add_blocks(&mut self, blocks: &[u32]) {
         /// Sums of a cache line of a block.
@@ -42,6 +42,12 @@ impl Running {
                 sums.iter_mut().zip(terms).for_each(|(sum, term)| sum.add(f32::from_bits(*term)));
             }
         });
+    }
+
+    /// Adds the sums of blocks that a GPU added, digit by digit.
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code))]
+    pub(crate) fn add_digits(&mut self, added: &[u32]) {
+        self.sums.iter_mut().zip(added.as_chunks::<ADDED>().0).for_each(|(sum, added)| sum.add_digits(added));
     }
 
     /// Notes the largest magnitudes of the rows.

@@ -45,11 +45,7 @@ impl PlainSums {
     pub(super) fn of(mixing: &Mixing) -> Option<Self> {
         let (m, n) = (mixing.rows(), mixing.width());
         let uses = |i: usize| (0..n).filter(move |j| mixing.weights(i)[*j] != 0.0);
-        let weight = |i: usize| {
-            let weight = uses(i).next().map_or(0.0, |j| mixing.weights(i)[j]);
-            uses(i).all(|j| mixing.weights(i)[j] == weight).then_some(weight)
-        };
-        let weights = (0..m).map(weight).collect::<Option<_>>()?;
+        let weights = mixing.plain()?;
         let groups = n.div_ceil(GROUP);
         let additions = groups * (ALL - GROUP - 1 + m);
         if additions >= (0..m).map(|i| uses(i).count()).sum() {
@@ -231,7 +227,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(3);
         let mut value = |places: i32, about: i32| {
             let sign = if random.bool() { 1.0 } else { -1.0 };
-            let size = f32::exp2((about + random.i32(..=places)) as f32) * (1.0 + random.f32());
+            let size = f32::exp2((about + random.i32(0..=places)) as f32) * (1.0 + random.f32());
             if random.u32(..10) == 0 { 0.0 * sign } else { size * sign }
         };
         for (n, leave_out) in [(15, 3), (25, 5), (51, 10), (30, 1)] {

@@ -5,7 +5,7 @@ use super::device::{Bound, Device, Mark, Use};
 use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups};
 use super::pool::{Buffer, locked};
-use super::shader::{BLOCK, Coordinate, Kernel};
+use super::shader::{BLOCK, Coordinate, Kernel, Of, means_vectors};
 use crate::dtype::Dtype;
 use crate::engines::passes::{GIVEN, ORIGIN, Term};
 use crate::engines::pivot;
@@ -39,6 +39,11 @@ const MOST_ROUNDS: usize = 200;
 
 /// Bytes from one set of parameters to the next: where any device can bind.
 const APART: u64 = 256;
+
+/// Words before the table of `means.wgsl`, behind the weights of n mixed rows. As in `on_device/nearest.wgsl`.
+fn means_at(n: usize) -> usize {
+    (2 * n * n).next_multiple_of(APART as usize / 4)
+}
 
 /// A rule for matrices of one size, as commands for encoders of the caller's: the whole aggregate, decisions among workers included, runs
 /// on the device, so that it can stand between the kernels that make gradients and those that use the result. Made by
@@ -174,9 +179,7 @@ impl DeviceRule {
         cohort: &dyn Fn(usize) -> Cohort<'a>,
     ) -> Result<How> {
         let refused = |why: &str| Err(Error::Given { rule: rule.spec(), what: format!("an encoder of the caller's: {why}") });
-        let order = |stat: Stat, values: usize, mixed: bool| {
-            Kernel::Coordinate(Coordinate { stat, values, mixed, diagnose: false, stepped: false })
-        };
+        let order = |stat: Stat, values: usize, of: Of| Kernel::Coordinate(Coordinate { stat, values, of, diagnose: false });
         let propagates = rule.non_finite() == NonFinite::Propagate;
         let Plan { mix, stat } = rule.plan(&cohort(0));
         let solver = match mix {
@@ -184,7 +187,7 @@ impl DeviceRule {
             Mix::Rows => {
                 let rows: Vec<usize> = (0..n).collect();
                 let table = device.filled(Use::Storage, &RowEntry::plain(&rows)).own();
-                return Ok(How::Once { kernel: order(stat, n, false), table, centre: MEDIAN });
+                return Ok(How::Once { kernel: order(stat, n, Of::Rows), table, centre: MEDIAN });
             }
             Mix::Solve(solver) => solver,
             Mix::Counted(_) | Mix::Weiszfeld(_) => return refused("it has no kernels for that"),
@@ -233,9 +236,11 @@ impl DeviceRule {
             let Term { weight, weight_low, .. } = Term::new(0, 1.0 / keep as f64);
             variants.push([neighbors as u32, keep as u32, weight.to_bits(), weight_low.to_bits()]);
             results.push(match here {
-                DeviceSolve::Nearest { .. } => order(stat, n - k, true),
+                DeviceSolve::Nearest { .. } => {
+                    order(stat, n - k, Of::mixed(true, n - k, n - k, device.limits.max_uniform_buffer_binding_size))
+                }
                 // A single row is copied as bits.
-                DeviceSolve::LeastScores { keep: 1, .. } => order(Stat::median(1), 1, false),
+                DeviceSolve::LeastScores { keep: 1, .. } => order(Stat::median(1), 1, Of::Rows),
                 _ => Kernel::Mix,
             });
         }
@@ -252,7 +257,10 @@ impl DeviceRule {
         });
         let columns: Vec<u32> = pivot::columns(d, SAMPLE, 0x5eed).into_iter().map(|k| k as u32).collect();
         let pairs = n * (n + 1) / 2;
-        let table = if matches!(solve, DeviceSolve::Nearest { .. }) { 2 * n * n } else { 4 * n };
+        let table = match solve {
+            DeviceSolve::Nearest { .. } => means_at(n) + 4 * means_vectors(n, n),
+            _ => 4 * n,
+        };
         Ok(How::Solved(Box::new(Solved {
             solve,
             columns: device.filled(Use::Storage, if d == 0 { &[0] } else { &columns[..] }).own(),
@@ -263,7 +271,7 @@ impl DeviceRule {
             sums: device.storage(d.div_ceil(BLOCK) * pairs),
             products: device.storage(pairs),
             last: device.buffer(Use::Parameters, APART * results.len() as u64).own(),
-            table: device.storage(table),
+            table: device.buffer(Use::Parameters, 4 * table as u64).own(),
             results,
             start,
         })))
@@ -394,6 +402,13 @@ impl DeviceRule {
             let rows = if mixed { chosen } else { table };
             let mut bindings = vec![(0, slab), (1, rows), (2, &params), (3, y), (4, &self.notes), (6, given)];
             bindings.extend(mixed.then_some((5, table)));
+            let means =
+                |rows| self.device.foreign(&table.buffer, 4 * means_at(self.n) as u64, 16 * means_vectors(rows, rows) as u64);
+            let means = match kernel {
+                Kernel::Coordinate(Coordinate { of: Of::Means { rows }, .. }) => Some(means(rows)),
+                _ => None,
+            };
+            bindings.extend(means.as_ref().map(|means| (12, means)));
             self.over(encoder, kernel, &bindings, chunk);
         }
     }

@@ -47,7 +47,7 @@ use crate::rules::Rule;
 use device::Device;
 use layout::Layout;
 use passes::GpuPasses;
-use shader::Coordinate;
+use shader::{Coordinate, Of};
 use slabs::Source;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -166,7 +166,7 @@ impl GpuEngine {
 
     /// May a coordinate pass step momentums on its way?
     pub(crate) fn can_step(stat: Stat, values: usize) -> bool {
-        Coordinate { stat, values, mixed: false, diagnose: false, stepped: true }.can_step()
+        Coordinate { stat, values, of: Of::Momentums, diagnose: false }.can_step()
     }
 
     /// Passes over gradients in host memory or in a buffer of the caller's, timed on the device if asked; a coordinate pass steps the momentums
@@ -282,6 +282,102 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// Plain means of rows are rounded once where values are of like size, and are as near as a plain sum where rows that they leave out are
+    /// far. Plain sums everywhere would not be.
+    #[test]
+    fn plain_means_are_right_to_a_rounding() {
+        use crate::engines::passes::{Columns, First, Mixed, Passes};
+        use crate::geometry::Mixing;
+        let (engine, d, m) = (open(), 100, 4);
+        let mut random = fastrand::Rng::with_seed(6);
+        let (mut most, mut of_plain_sums) = (0.0f64, 0.0f64);
+        let cases = [(1, 0, 1.0), (8, 0, 300.0), (20, 0, 1e5), (60, 0, 1e20), (4, -130, 1e-37), (2, 120, 1e37), (1, 0, 3e38)];
+        for (n, taken) in [(4, 2), (15, 12), (25, 20), (33, 25), (120, 119)] {
+            for (places, about, far) in cases {
+                let mut value = |k: usize| {
+                    let size = f32::exp2((about + random.i32(0..=places)) as f32) * (1.0 + random.f32());
+                    let sign = if random.bool() { 1.0 } else { -1.0 };
+                    if k.is_multiple_of(9) && random.bool() { 0.0 * sign } else { size * sign }
+                };
+                let mut values: Vec<f32> = (0..n * d).map(|k| value(k % d)).collect();
+                // The last row, which all but the last mixed row leave out, is far in half of the columns.
+                values[(n - 1) * d..].iter_mut().step_by(2).for_each(|v| *v = far);
+                let kept = |i: usize| (0..taken).map(move |j| if i == m - 1 { n - 1 - j } else { (i + j) % (n - 1) });
+                let mixing = Mixing::means((0..m).map(|i| kept(i).collect::<Vec<_>>()), n);
+                let (rows, scales): (Vec<usize>, _) = ((0..n).collect(), vec![1.0; n]);
+                let resident = pollster::block_on(engine.load(&Rows::from_slice(&values, n, d).unwrap())).unwrap();
+                let ranked = |r: usize| {
+                    let mut out = vec![f32::NAN; d];
+                    let first = First::Mixed(Mixed { mixing: &mixing, centre: 0, scales: &scales });
+                    let what = Columns { rows: &rows, first, stat: Stat::Ranks { from: r, to: r + 1 }, diagnose: false };
+                    let mut passes = engine.resident(&resident, false).unwrap();
+                    pollster::block_on(passes.coordinate(&what, &mut Sink::Host(&mut out))).unwrap();
+                    out
+                };
+                let ranked: Vec<Vec<f32>> = (0..m).map(ranked).collect();
+                for k in 0..d {
+                    let size = |j: usize| f64::from(values[j * d + k].abs());
+                    let all = (0..n).map(size).fold(0.0, f64::max);
+                    // The mean, its bound, and what a plain sum makes of it.
+                    let exact = |i: usize| {
+                        let mean = kept(i).map(|j| f64::from(values[j * d + k])).sum::<f64>() / taken as f64;
+                        let largest = kept(i).map(size).fold(0.0, f64::max);
+                        // Compensated sums are no nearer than plain ones about a row where a device does not fuse products.
+                        let error = if all < 2f64.powi(97) {
+                            taken as f64 / 4.0 * largest.min(all * n.next_power_of_two().max(4) as f64 * 2f64.powi(-23))
+                        } else {
+                            (taken + 2) as f64 * largest
+                        };
+                        let bound = 2f64.powi(-24) * (mean.abs() + error) + 2f64.powi(-124);
+                        (mean, bound, kept(i).map(|j| values[j * d + k]).sum::<f32>() / taken as f32)
+                    };
+                    let mut exact: Vec<_> = (0..m).map(exact).collect();
+                    exact.sort_by(|a, b| a.0.total_cmp(&b.0));
+                    for (r, &(mean, bound, plain)) in exact.iter().enumerate() {
+                        // Means that rounding may exchange.
+                        let close = exact.iter().filter(|other| (other.0 - mean).abs() <= other.1 + bound);
+                        let bound = bound + close.map(|other| other.1).fold(0.0, f64::max);
+                        let error = |z: f32| (f64::from(z) - mean).abs() / bound;
+                        let z = ranked[r][k];
+                        let what = format!("n = {n}, {places} places about 2^{about}, far {far:e}, column {k}, rank {r}");
+                        assert!(error(z) <= 1.0, "{what}: {z:e}, expected {mean:e}, {} times {bound:e}", error(z));
+                        (most, of_plain_sums) = (most.max(error(z)), of_plain_sums.max(error(plain)));
+                    }
+                }
+            }
+        }
+        assert!(most > 0.1 && of_plain_sums > 10.0, "{most}, {of_plain_sums}");
+    }
+
+    /// Sums of blocks have the same bits whether the device adds those of a slab or the host those of each block; a sum that is not
+    /// finite is none on either.
+    #[test]
+    fn the_device_adds_as_exactly_as_the_host() {
+        use crate::engines::passes::{Centre, Frame, Passes};
+        let (engine, n) = (open(), 6);
+        let d = (2 * passes::BLOCKS_FETCHED + 3) * shader::BLOCK + 5;
+        let mut values: Vec<f32> = crate::bench::data(n, d, 9).unwrap();
+        // Columns of very different sizes; one row whose square overflows in one block.
+        values.iter_mut().enumerate().for_each(|(k, v)| *v *= f32::exp2((k % d / shader::BLOCK) as f32 - 40.0));
+        values[5 * d + 7] = 1e30;
+        let rows = Rows::from_slice(&values, n, d).unwrap();
+        let (all, scales): (Vec<usize>, _) = ((0..n).collect(), vec![1.0; n]);
+        let frames = [Centre::Row(0), Centre::Row(1)].map(|centre| Frame { centre, scales: &scales });
+        let products = |mut passes: GpuPasses<'_>| {
+            let sums = pollster::block_on(passes.gram(&all, &frames)).unwrap().finish();
+            let products = sums.products.concat().into_iter().map(f64::to_bits).collect::<Vec<_>>();
+            (products, sums.largest, passes.traffic().downloaded)
+        };
+        let resident = pollster::block_on(engine.load(&rows)).unwrap();
+        let on_device = products(engine.resident(&resident, false).unwrap());
+        let small = GpuEngine { budget: (8 * 6 * 4 * n * shader::BLOCK) as u64, ..engine.clone() };
+        let on_host = products(small.stream(&rows, false).unwrap());
+        assert_eq!((&on_device.0, &on_device.1), (&on_host.0, &on_host.1));
+        assert_eq!(on_device.0.iter().filter(|bits| f64::from_bits(**bits).is_nan()).count(), 2);
+        // 19 numbers a sum in place of 67.
+        assert!(3 * on_device.2 < on_host.2, "{} and {} bytes", on_device.2, on_host.2);
     }
 
     /// Once every size was seen, and as many at a time as ever are, calls make no buffer, alone or together.

@@ -1,7 +1,9 @@
 //! The host's side of the structs that kernels read; a test holds their layout against naga's.
 
 use super::layout::Chunk;
+use super::shader::{means_vectors, quads};
 use crate::engines::passes::Term;
+use crate::geometry::Mixing;
 
 /// `Row` of `matrix.wgsl`.
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -74,6 +76,21 @@ impl Params {
             zero: 0,
         }
     }
+}
+
+/// `means` of `means.wgsl`, for mixed rows that weigh what they take alike.
+pub(crate) fn means(mixing: &Mixing, weights: &[f64]) -> Vec<f32> {
+    let (rows, values) = (mixing.width(), mixing.rows());
+    let width = 4 * quads(values);
+    let mut table = vec![0.0; 4 * means_vectors(rows, values)];
+    for (i, weight) in weights.iter().enumerate() {
+        let Term { weight, weight_low, .. } = Term::new(0, *weight);
+        (table[i], table[width + i]) = (weight, weight_low);
+        for j in 0..rows {
+            table[(2 + j) * width + i] = if mixing.weights(i)[j] == 0.0 { 0.0 } else { 1.0 };
+        }
+    }
+    table
 }
 
 /// Groups over x and y: at most 65535 a side.

@@ -4,12 +4,12 @@ use super::buffers::Sink;
 use super::clock::Clock;
 use super::device::{Device, Encoder, Fetch, Mark, Ticket, Use};
 use super::layout::Chunk;
-use super::params::{MEDIAN, Params, RowEntry, groups};
+use super::params::{MEDIAN, Params, RowEntry, groups, means};
 use super::pool::Buffer;
-use super::shader::{Coordinate, Kernel, READ_VECTORS, THREADS, quads};
+use super::shader::{Coordinate, Kernel, Of, READ_VECTORS, THREADS, quads};
 use super::slabs::{Resident, Source};
 use crate::dtype::Dtype;
-use crate::engines::exact_sum::ExactSum;
+use crate::engines::exact_sum::{ADDED, ExactSum};
 use crate::engines::keys::EXPONENT;
 use crate::engines::pair_sums::Running;
 use crate::engines::passes::{
@@ -22,6 +22,9 @@ use std::sync::Arc;
 
 /// Rounds of a Weiszfeld iteration submitted at once. Rounds after the last one needed do nothing.
 const ROUNDS: usize = 32;
+
+/// Most blocks of columns of a slab whose sums are added by the host. It is handed more numbers than that where the device adds them.
+pub(super) const BLOCKS_FETCHED: usize = 32;
 
 /// Most slabs on the device whose work goes into one submission.
 const TOGETHER: u64 = 4;
@@ -176,7 +179,7 @@ impl<'a> GpuPasses<'a> {
         table: &[RowEntry],
         centre: u32,
         more: usize,
-        extra: Option<&Buffer>,
+        extra: &[(u32, Buffer)],
         out: &mut Sink<'_>,
     ) -> Result<Vec<u32>> {
         let wanted: Vec<usize> = table.iter().map(|row| row.index as usize).chain([centre as usize]).collect();
@@ -198,7 +201,7 @@ impl<'a> GpuPasses<'a> {
             // Momentums that are stepped have no virtual rows among them.
             let other = momentums.map_or((6, given), |(momentums, _)| (7, momentums.slab(chunk)));
             let mut bindings = vec![(0, slab), (1, &rows), (2, &params), (3, &y), (4, &notes), other];
-            bindings.extend(extra.map(|extra| (5, extra)));
+            bindings.extend(extra.iter().map(|(place, buffer)| (*place, buffer)));
             let count = chunk.columns.div_ceil(kernel.columns(device.room));
             device.bind(kernel, dtype, &bindings).dispatch(encoder, groups(count));
             let noted = (&notes, 4 * (table.len() + more) as u64);
@@ -336,11 +339,27 @@ impl<'a> Passes for GpuPasses<'a> {
             let bound = device.bind(Kernel::Gram { rows: m, frames: frames.len() }, dtype, &bindings);
             let [x, y, _] = groups(chunk.blocks());
             bound.dispatch(encoder, [x, y, device.room.slices(m) as u32]);
-            (device.fetch_all(encoder, &[(&sums, bytes), (&notes, 4 * m as u64)]), vec![params, sums])
+            let largest = (&notes, 4 * m as u64);
+            if chunk.blocks() <= BLOCKS_FETCHED {
+                return (device.fetch_all(encoder, &[(&sums, bytes), largest]), vec![params, sums]);
+            }
+            let bytes = 4 * (ADDED * sums_a_block) as u64;
+            let exact = device.buffer(Use::Storage, bytes);
+            encoder.clear_buffer(&exact.buffer, 0, Some(bytes));
+            let blocks = Params { blocks: chunk.blocks() as u32, ..Params::new(chunk, sums_a_block) };
+            let blocks = device.filled(Use::Uniform, &[blocks]);
+            let bound = device.bind(Kernel::Add, dtype, &[(2, &blocks), (3, &sums), (5, &exact)]);
+            let [x, y, _] = groups(sums_a_block.div_ceil(16));
+            bound.dispatch(encoder, [x, y, chunk.blocks().div_ceil(64) as u32]);
+            (device.fetch_all(encoder, &[(&exact, bytes), largest]), vec![params, sums, blocks, exact])
         };
         let take = |chunk: &Chunk, values: &[u32]| {
-            let (sums, largest) = values.split_at(chunk.blocks() * sums_a_block);
-            running.add_blocks(sums);
+            let (sums, largest) = values.split_at(values.len() - m);
+            if chunk.blocks() <= BLOCKS_FETCHED {
+                running.add_blocks(sums);
+            } else {
+                running.add_digits(sums);
+            }
             running.raise(largest);
         };
         self.each_slab(&wanted, encode, take).await?;
@@ -350,7 +369,7 @@ impl<'a> Passes for GpuPasses<'a> {
     async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut Sink<'a>) -> Result<Vec<usize>> {
         self.count(&terms.iter().map(|term| term.row).collect::<Vec<_>>());
         let table = RowEntry::weighted(terms);
-        let raised = self.columns(Kernel::Mix, &table, centre as u32, 0, None, out).await?;
+        let raised = self.columns(Kernel::Mix, &table, centre as u32, 0, &[], out).await?;
         Ok(terms.iter().zip(raised).filter(|(_, raised)| *raised != 0).map(|(term, _)| term.row).collect())
     }
 
@@ -359,15 +378,24 @@ impl<'a> Passes for GpuPasses<'a> {
         let n = what.rows.len();
         let Columns { stat, diagnose, .. } = *what;
         let values = what.first.values(n);
-        let mixed = matches!(what.first, First::Mixed(_));
-        let (table, extra, centre) = match what.first {
-            First::Rows => (RowEntry::plain(what.rows), None, MEDIAN),
-            First::Counted(counts) => (RowEntry::plain(what.rows), Some(self.table(Use::Storage, counts)), MEDIAN),
-            First::Mixed(mixed) => (RowEntry::scaled(what.rows, mixed.scales), Some(self.weights(&mixed)), mixed.centre as u32),
-        };
-        let kernel = Kernel::Coordinate(Coordinate { stat, values, mixed, diagnose, stepped: self.momentums.is_some() });
+        let (mut table, mut extra, mut centre) = (RowEntry::plain(what.rows), Vec::new(), MEDIAN);
+        let mut of = if self.momentums.is_some() { Of::Momentums } else { Of::Rows };
+        match what.first {
+            First::Rows => {}
+            First::Counted(counts) => extra.push((5, self.table(Use::Storage, counts))),
+            First::Mixed(mixed) => {
+                (table, centre) = (RowEntry::scaled(what.rows, mixed.scales), mixed.centre as u32);
+                let plain = mixed.mixing.plain();
+                of = Of::mixed(plain.is_some(), n, values, self.device.limits.max_uniform_buffer_binding_size);
+                extra.push((5, self.weights(&mixed)));
+                if let (Some(plain), Of::Means { .. }) = (plain, of) {
+                    extra.push((12, self.table(Use::Uniform, &means(mixed.mixing, &plain))));
+                }
+            }
+        }
+        let kernel = Kernel::Coordinate(Coordinate { stat, values, of, diagnose });
         let more = if diagnose { values } else { 0 };
-        let notes = self.columns(kernel, &table, centre, more, extra.as_ref(), out).await?;
+        let notes = self.columns(kernel, &table, centre, more, &extra, out).await?;
         let bad = what.rows.iter().zip(&notes).filter(|(_, raised)| **raised != 0).map(|(row, _)| *row).collect();
         Ok(Found { bad, outside: notes[n..].iter().map(|count| u64::from(*count)).collect() })
     }
@@ -412,8 +440,8 @@ impl<'a> Passes for GpuPasses<'a> {
             }
             (_, out) => {
                 // Of one value all ranks are that value, as bits.
-                let same = Coordinate { stat: Stat::median(1), values: 1, mixed: false, diagnose: false, stepped: false };
-                self.columns(Kernel::Coordinate(same), &RowEntry::plain(&[row]), MEDIAN, 0, None, out).await?;
+                let same = Coordinate { stat: Stat::median(1), values: 1, of: Of::Rows, diagnose: false };
+                self.columns(Kernel::Coordinate(same), &RowEntry::plain(&[row]), MEDIAN, 0, &[], out).await?;
             }
         }
         Ok(())

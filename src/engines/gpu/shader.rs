@@ -13,8 +13,11 @@ const MATRIX_BF16: &str = include_str!("../../../shaders/matrix_bf16.wgsl");
 const COORDINATE: &str = include_str!("../../../shaders/coordinate.wgsl");
 const COORDINATE_SORT: &str = include_str!("../../../shaders/coordinate_sort.wgsl");
 const DEVIATIONS: &str = include_str!("../../../shaders/deviations.wgsl");
+const EXACT: &str = include_str!("../../../shaders/exact.wgsl");
+const ADD: &str = include_str!("../../../shaders/add.wgsl");
 const SUM: &str = include_str!("../../../shaders/sum.wgsl");
 const MIXED: &str = include_str!("../../../shaders/mixed.wgsl");
+const MEANS: &str = include_str!("../../../shaders/means.wgsl");
 const SIGNS: &str = include_str!("../../../shaders/signs.wgsl");
 const COUNTED: &str = include_str!("../../../shaders/counted.wgsl");
 const NOTE: &str = include_str!("../../../shaders/note.wgsl");
@@ -126,6 +129,7 @@ pub(crate) enum Kernel {
         rows: usize,
         frames: usize,
     },
+    Add,
     /// Of so many mixed rows.
     Deviations {
         values: usize,
@@ -154,14 +158,42 @@ pub(crate) enum Kernel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Coordinate {
     pub(crate) stat: Stat,
-    /// Values of a column: rows, or mixed rows.
+    /// Values of a column.
     pub(crate) values: usize,
-    /// Are they mixed first?
-    pub(crate) mixed: bool,
+    /// What they are.
+    pub(crate) of: Of,
     /// Are the values outside of those kept counted?
     pub(crate) diagnose: bool,
-    /// Are the values momentums that are stepped on the way?
-    pub(crate) stepped: bool,
+}
+
+/// Whose values are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Of {
+    /// Those of the rows.
+    Rows,
+    /// Those of momentums that are stepped on the way.
+    Momentums,
+    /// Those of weighted sums of rows.
+    Sums,
+    /// Those of plain means of so many rows.
+    Means { rows: usize },
+}
+
+impl Of {
+    /// So many mixed rows, plain means of rows if `plain`, whose table must fit a binding of so many bytes.
+    pub(crate) fn mixed(plain: bool, rows: usize, values: usize, bytes: u64) -> Self {
+        let fits = rows.max(values) <= UNROLLED && 16 * means_vectors(rows, values) as u64 <= bytes;
+        if plain && fits { Of::Means { rows } } else { Of::Sums }
+    }
+
+    fn mixes(self) -> bool {
+        matches!(self, Of::Sums | Of::Means { .. })
+    }
+}
+
+/// Vectors of the table of `means.wgsl`.
+pub(crate) fn means_vectors(rows: usize, values: usize) -> usize {
+    (2 + rows) * quads(values)
 }
 
 impl Kernel {
@@ -171,6 +203,7 @@ impl Kernel {
             Kernel::Coordinate(_) => "coordinate",
             Kernel::Mix => "mix",
             Kernel::Gram { .. } => "gram",
+            Kernel::Add => "add",
             Kernel::Deviations { .. } => "deviations",
             Kernel::Weiszfeld { .. } => "weiszfeld",
             Kernel::WeiszfeldStep => "weiszfeld_step",
@@ -203,6 +236,7 @@ impl Kernel {
             Kernel::Coordinate(what) => with(&[&what.source()]),
             Kernel::Mix => with(&[NOTE, SUM, MIX]),
             Kernel::Gram { .. } => with(&[TILE, GRAM]),
+            Kernel::Add => with(&[EXACT, ADD]),
             Kernel::Deviations { values } => with(&[NOTE, SUM, MIXED, &sizes(values), DEVIATIONS]),
             Kernel::Weiszfeld { .. } => with(&[TILE, WEISZFELD]),
             Kernel::WeiszfeldStep => with(&[GATHERED, WEISZFELD_STEP]),
@@ -274,7 +308,7 @@ fn sizes(values: usize) -> String {
 impl Coordinate {
     /// May momentums be stepped on the way? Only where each value is loaded just once.
     pub(crate) fn can_step(self) -> bool {
-        self.unrolls() && !self.mixed
+        self.unrolls() && !self.of.mixes()
     }
 
     /// Are the keys of a column in the registers of one invocation?
@@ -289,8 +323,17 @@ impl Coordinate {
 
     /// What follows the matrix.
     fn source(self) -> String {
-        let (sum, mixed) = if self.mixed { (SUM, MIXED) } else { ("", "") };
-        let load = if self.stepped { [STEP, LOAD_STEPPED].concat() } else { LOAD.into() };
+        let (sum, mixed) = if self.of.mixes() { (SUM, MIXED) } else { ("", "") };
+        let load = if self.of == Of::Momentums { [STEP, LOAD_STEPPED].concat() } else { LOAD.into() };
+        let means = match self.of {
+            Of::Means { rows } => {
+                let sizes = [("ROWS", rows), ("LOG", rows.next_power_of_two().ilog2().max(2) as usize)];
+                let more = [("QUADS", quads(self.values)), ("MEANS", means_vectors(rows, self.values))];
+                let constant = |(name, value): &(&str, usize)| format!("const {name} = {value}u;\n");
+                sizes.iter().chain(&more).map(constant).collect::<String>() + MEANS
+            }
+            _ => String::new(),
+        };
         let prelude = self.prelude();
         let body = match self.stat {
             _ if self.unrolls() => self.unrolled(),
@@ -298,7 +341,7 @@ impl Coordinate {
             Stat::CountedMedian | Stat::CountedTrimmedMean { .. } => COUNTED.into(),
             _ => COORDINATE_SORT.into(),
         };
-        [&load, NOTE, COORDINATE, sum, mixed, &prelude, &body].concat()
+        [&load, NOTE, EXACT, COORDINATE, sum, mixed, &means, &prelude, &body].concat()
     }
 
     /// Constants, and the key of one of the ordered values.
@@ -318,7 +361,7 @@ impl Coordinate {
              const TRIM = {trim}u;\nconst MEDIANS = {medians};\nconst DIAGNOSE = {diagnose};\n",
             sizes(n)
         );
-        let ordered = if self.mixed {
+        let ordered = if self.of.mixes() {
             "let c = bitcast<f32>(bits_at(params.centre, column)); var sum = Sum(0.0, 0.0);\n\
              for (var j = 0u; j < params.rows; j++) { sum = add_mixed(sum, weights[j * MIXED + i], scaled(j, column, c)); }\n\
              return mixed(sum, c);"
@@ -340,13 +383,18 @@ impl Coordinate {
              if column >= params.columns { return; }\n",
         );
         let mut line = |parts: std::fmt::Arguments| text.write_fmt(parts).expect("writing to a string");
-        if self.mixed {
-            line(format_args!("let about = bitcast<f32>(bits_at(params.centre, column));\n"));
+        if self.of.mixes() {
+            (0..n).for_each(|i| line(format_args!("var k{i} = 0;\n")));
+            if let Of::Means { rows } = self.of {
+                means(rows, n, &mut line);
+            }
+            line(format_args!("{{\nlet about = bitcast<f32>(bits_at(params.centre, column));\n"));
             (0..n).for_each(|i| line(format_args!("var z{i} = Sum(0.0, 0.0);\n")));
             line(format_args!("for (var j = 0u; j < params.rows; j++) {{ let x = scaled(j, column, about); let w = j * MIXED;\n"));
             (0..n).for_each(|i| line(format_args!("z{i} = add_mixed(z{i}, weights[w + {i}u], x);\n")));
             line(format_args!("}}\n"));
-            (0..n).for_each(|i| line(format_args!("let k{i} = mixed(z{i}, about);\n")));
+            (0..n).for_each(|i| line(format_args!("k{i} = mixed(z{i}, about);\n")));
+            line(format_args!("}}\n"));
         } else {
             // Loads first, so that all are under way at once.
             line(format_args!("var sent = 0u;\n"));
@@ -354,7 +402,7 @@ impl Coordinate {
             line(format_args!("if sent >= EXPONENT {{\n"));
             (0..n).for_each(|i| line(format_args!("note({i}u, b{i});\n")));
             line(format_args!("}}\n"));
-            if self.stepped {
+            if self.of == Of::Momentums {
                 (0..n).for_each(|i| line(format_args!("keep({i}u, column, b{i});\n")));
             }
             (0..n).for_each(|i| line(format_args!("let k{i} = key(b{i});\n")));
@@ -389,6 +437,26 @@ impl Coordinate {
         text.push_str("}\n");
         text
     }
+}
+
+/// Text for the keys of plain means of rows, and an `else` before what makes them where that does not serve.
+fn means(rows: usize, values: usize, line: &mut impl FnMut(std::fmt::Arguments)) {
+    line(format_args!("var most = 0u;\n"));
+    (0..rows).for_each(|j| line(format_args!("let b{j} = bits_at(rows[{j}].index, column); most = max(most, magnitude(b{j}));\n")));
+    line(format_args!("if serves(most) {{\nlet cut = cut_at(most);\n"));
+    (0..values).for_each(|i| line(format_args!("var u{i} = 0.0; var v{i} = 0.0;\n")));
+    line(format_args!("for (var j = 0u; j < ROWS; j++) {{\n"));
+    line(format_args!("let x = parts(bits_at(rows[j].index, column), cut); let at = (2u + j) * QUADS;\n"));
+    (0..quads(values)).for_each(|q| line(format_args!("let s{q} = means[at + {q}u];\n")));
+    let lane = |i: usize| (i / 4, ["x", "y", "z", "w"][i % 4]);
+    for (i, (q, c)) in (0..values).map(lane).enumerate() {
+        line(format_args!("u{i} += s{q}.{c} * x.x; v{i} += s{q}.{c} * x.y;\n"));
+    }
+    line(format_args!("}}\n"));
+    for (i, (q, c)) in (0..values).map(lane).enumerate() {
+        line(format_args!("k{i} = mean_of_parts(u{i}, v{i}, means[{q}].{c}, means[QUADS + {q}u].{c});\n"));
+    }
+    line(format_args!("}} else "));
 }
 
 /// Text for the mean of some keys, centred on the one in their middle; its name, and that of their largest magnitude.
@@ -511,13 +579,15 @@ mod tests {
             Kernel::Copy,
             Kernel::Spoil,
         ];
-        all.extend([Kernel::Look, Kernel::Merge, Kernel::Judge, Kernel::Verdict]);
+        all.extend([Kernel::Add, Kernel::Look, Kernel::Merge, Kernel::Judge, Kernel::Verdict]);
         all.extend([Kernel::LeastScores, Kernel::Nearest, Kernel::WeiszfeldSolve, Kernel::ClipSolve]);
         let coordinate = |stat, values| {
-            let kernel = move |mixed, diagnose| Coordinate { stat, values, mixed, diagnose, stepped: false };
-            let plain = kernel(false, false);
-            let stepped = Coordinate { stepped: plain.can_step(), ..plain };
-            [plain, stepped, kernel(true, false), kernel(values % 2 == 0, true)].map(Kernel::Coordinate)
+            let kernel = move |of, diagnose| Coordinate { stat, values, of, diagnose };
+            let plain = kernel(Of::Rows, false);
+            let stepped = Coordinate { of: if plain.can_step() { Of::Momentums } else { Of::Rows }, ..plain };
+            let means = Of::mixed(true, values + values % 3, values, 1 << 16);
+            let diagnosed = kernel([Of::Rows, Of::Sums, means][values % 3], true);
+            [plain, stepped, kernel(Of::Sums, false), kernel(means, false), diagnosed].map(Kernel::Coordinate)
         };
         all.extend([1, 2].map(|frames| Kernel::Gram { rows: MOST_ENTRIES, frames }));
         for rows in [1, 2, 3, 4, 5, 8, 15, 25, 33, 51, 64, 65, 100, 256, 1000, MOST_ROWS] {
@@ -525,8 +595,7 @@ mod tests {
             all.extend([Kernel::Deviations { values: rows }, Kernel::Weiszfeld { rows }]);
             all.extend(coordinate(Stat::median(rows), rows));
             all.extend(coordinate(Stat::MajoritySign, rows));
-            let counted =
-                |stat| Kernel::Coordinate(Coordinate { stat, values: rows, mixed: false, diagnose: rows % 2 == 0, stepped: false });
+            let counted = |stat| Kernel::Coordinate(Coordinate { stat, values: rows, of: Of::Rows, diagnose: rows % 2 == 0 });
             all.push(counted(Stat::CountedMedian));
             for f in [0, 1, rows / 5, (rows - 1) / 2] {
                 if 2 * f < rows {
@@ -626,6 +695,7 @@ mod tests {
                 ref other => panic!("{name}: {other:?}"),
             }
         };
+        assert_eq!(value(&parsed(Kernel::Add, Dtype::F32), "WORDS"), crate::engines::exact_sum::ADDED);
         let gram = parsed(Kernel::Gram { rows: 5, frames: 1 }, Dtype::F32);
         let shared = ["BLOCK", "THREADS", "TURNS", "MOST_ENTRIES", "EXPONENT", "ORIGIN", "GIVEN"].map(|name| value(&gram, name));
         let (exponent, origin, given) =
