@@ -34,39 +34,44 @@ var<workgroup> centres: array<vec2<f32>, THREADS>;
 // The rows' largest magnitudes.
 var<workgroup> top: array<atomic<u32>, MOST_ENTRIES>;
 
-// The value of that rank of a column among the rows that vote, found bit by bit from the highest: needs no memory.
-fn ranked(rank: u32, column: u32) -> f32 {
-    var found = 0u;
+// Finds the two middle values of each column among the rows that vote, bit by bit from the highest: needs no memory. A column's invocations
+// count a share of the rows each. All invocations call it.
+fn find_medians(at: u32, end: u32, lane: u32) {
+    let k = lane % WIDTH;
+    let ranks = vec2<f32>(vec2((params.voters - 1u) / 2u, params.voters / 2u));
+    var found = vec2<u32>();
     for (var bit = 0x80000000u; bit > 0u; bit >>= 1u) {
-        let trial = found | bit;
-        var below = 0u;
-        for (var i = 0u; i < params.voters; i++) {
-            // Unsigned order: the sign bit of the key flipped.
-            let k = bitcast<u32>(key(bits_at(rows[i].index, column))) ^ 0x80000000u;
-            below += select(0u, 1u, k < trial);
+        let trial = found | vec2(bit);
+        var below = vec2<f32>();
+        if at + k < end {
+            for (var i = lane / WIDTH; i < params.voters; i += THREADS / WIDTH) {
+                // Unsigned order: the sign bit of the key flipped.
+                let v = bitcast<u32>(key(bits_at(rows[i].index, at + k))) ^ 0x80000000u;
+                below += select(vec2(0.0), vec2(1.0), vec2(v) < trial);
+            }
         }
-        if below <= rank {
-            found = trial;
+        centres[lane] = below;
+        workgroupBarrier();
+        below = vec2<f32>();
+        for (var other = k; other < THREADS; other += WIDTH) {
+            below += centres[other];
         }
+        workgroupBarrier();
+        found = select(found, trial, below <= ranks);
     }
-    return value(bitcast<i32>(found ^ 0x80000000u));
+    if lane < WIDTH {
+        centres[lane] = vec2(value(bitcast<i32>(found.x ^ 0x80000000u)), value(bitcast<i32>(found.y ^ 0x80000000u)));
+    }
 }
 
 // Loads the tile of columns at .. at + WIDTH, of which those up to `end` exist, about params.centre at the rows' scales, or about
 // params.anchor at those they have about it. All invocations call it.
 fn load_tile(at: u32, end: u32, lane: u32, anchored: bool) {
     let about = select(params.centre, params.anchor, anchored);
-    if lane < WIDTH && at + lane < end {
-        if about == MEDIAN {
-            let low = ranked((params.voters - 1u) / 2u, at + lane);
-            centres[lane] = vec2(low, low);
-            if params.voters % 2u == 0u {
-                centres[lane].y = ranked(params.voters / 2u, at + lane);
-            }
-        } else {
-            let centre = bitcast<f32>(bits_at(about, at + lane));
-            centres[lane] = vec2(centre, centre);
-        }
+    if about == MEDIAN {
+        find_medians(at, end, lane);
+    } else if lane < WIDTH && at + lane < end {
+        centres[lane] = vec2(bitcast<f32>(bits_at(about, at + lane)));
     }
     workgroupBarrier();
     for (var turn = 0u; turn < TURNS; turn++) {

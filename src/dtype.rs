@@ -180,10 +180,10 @@ impl<'a> Values<'a> {
         });
     }
 
-    /// Asks the processor for the cache line of value k, which need not be there.
+    /// Asks the processor for the cache lines of some values, which need not be there.
     #[inline(always)]
-    pub(crate) fn ask(self, k: usize) {
-        each!(self, values => prefetch_index(values, k), _pieces => ());
+    pub(crate) fn ask(self, places: impl Iterator<Item = usize>) {
+        each!(self, values => places.for_each(|k| prefetch_index(values, k)), _pieces => ());
     }
 
     /// Value k.

@@ -43,6 +43,7 @@ impl Target {
     }
 
     /// As the user wrote it.
+    #[cfg(feature = "train")]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -44,6 +44,7 @@ impl Figure {
     }
 
     /// The names of its files.
+    #[cfg(feature = "train")]
     pub(crate) fn names(&self) -> String {
         self.0.iter().map(|(target, _)| target.path().display().to_string()).collect::<Vec<_>>().join(" and ")
     }

@@ -35,11 +35,13 @@ impl<'a> Ahead<'a> {
 
     /// Asks for some more lines.
     #[inline(always)]
-    pub(super) fn fetch(&mut self, lines: usize) {
-        for _ in 0..lines {
+    pub(super) fn fetch(&mut self, mut lines: usize) {
+        while lines > 0 {
             let Some(row) = self.rows.get(self.row) else { return };
-            row.ask(self.at);
-            self.at += self.step;
+            let some = lines.min((self.columns.end - self.at).div_ceil(self.step));
+            row.ask((0..some).map(|line| self.at + line * self.step));
+            lines -= some;
+            self.at += some * self.step;
             if self.at >= self.columns.end {
                 (self.row, self.at) = (self.row + 1, self.columns.start);
             }

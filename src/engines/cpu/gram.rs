@@ -21,6 +21,14 @@ pub(crate) enum About<'a> {
     Median { voters: usize },
 }
 
+/// A centre and the scales of rows about it.
+struct View<'a> {
+    about: About<'a>,
+    scales: &'a [f32],
+    /// How the median is found.
+    order: Option<Order>,
+}
+
 /// Σ_k s_i(x_ik − c_k) · s_j(x_jk − c_k) for all pairs of rows, in each frame of a centre and scales.
 pub(crate) fn gram(level: Level, rows: &[Values<'_>], frames: &[(About<'_>, &[f32])]) -> Running {
     // As large a register block as the registers hold: no bit of a sum depends on it.
@@ -43,7 +51,7 @@ fn blocked<const SIDE: usize>(level: Level, rows: &[Values<'_>], frames: &[(Abou
         About::Row(_) => None,
         About::Median { voters } => Some(Order::new(Network::of_ranks((voters.saturating_sub(1) / 2)..voters / 2 + 1, voters))),
     };
-    let frames: Vec<_> = frames.iter().map(|&(about, scales)| (about, scales, order(about))).collect();
+    let views: Vec<View> = frames.iter().map(|&(about, scales)| View { about, scales, order: order(about) }).collect();
     let worth_asking = worth_asking(rows);
     let fold = |(mut running, mut slabs): (Running, Vec<Slab<SIDE>>), block: usize| {
         let (first, last) = (block * BLOCK, d.min((block + 1) * BLOCK));
@@ -51,10 +59,10 @@ fn blocked<const SIDE: usize>(level: Level, rows: &[Values<'_>], frames: &[(Abou
         let width = tiles(m) * LANES;
         for at in (first..last).step_by(width) {
             let mut far = worth_asking;
-            for (slab, (about, scales, order)) in slabs.iter_mut().zip(&frames) {
-                slab.load(level, rows, *about, scales, order.as_ref(), at..last.min(at + width));
+            for (slab, view) in slabs.iter_mut().zip(&views) {
                 // The first frame asks for all.
-                let ahead = Ahead::new(std::mem::take(&mut far), at + 2 * width..at + 3 * width);
+                let mut ahead = Ahead::new(std::mem::take(&mut far), at + 2 * width..at + 3 * width);
+                slab.load(level, rows, view, at..last.min(at + width), &mut ahead);
                 dispatch!(level, simd => slab.multiply(simd, ahead));
             }
         }
@@ -62,12 +70,12 @@ fn blocked<const SIDE: usize>(level: Level, rows: &[Values<'_>], frames: &[(Abou
         slabs.iter().for_each(|slab| running.raise(&slab.largest));
         (running, slabs)
     };
-    let new = || (Running::new(m, frames.len()), frames.iter().map(|_| Slab::new(m)).collect());
+    let new = || (Running::new(m, views.len()), views.iter().map(|_| Slab::new(m)).collect());
     let blocks = d.div_ceil(BLOCK);
     // Many rows have large tables: no more than one a thread.
     let share = if m > 256 { blocks.div_ceil(rayon::current_num_threads()) } else { 1 };
     let parts = (0..blocks).into_par_iter().with_min_len(share.max(1)).fold(new, fold).map(|(running, _)| running);
-    parts.reduce(|| Running::new(m, frames.len()), Running::merge)
+    parts.reduce(|| Running::new(m, views.len()), Running::merge)
 }
 
 /// Tiles of a slab of m rows: this slab and the next two, which are asked for, fit the second-level cache.
@@ -107,15 +115,8 @@ impl<const SIDE: usize> Slab<SIDE> {
     }
 
     /// The rows' values in some columns; each row is read on through all tiles, for few streams at a time are read ahead of.
-    fn load(
-        &mut self,
-        level: Level,
-        rows: &[Values<'_>],
-        about: About<'_>,
-        scales: &[f32],
-        order: Option<&Order>,
-        columns: Range<usize>,
-    ) {
+    fn load(&mut self, level: Level, rows: &[Values<'_>], view: &View<'_>, columns: Range<usize>, ahead: &mut Ahead<'_>) {
+        let &View { about, scales, ref order } = view;
         let padded = self.m.div_ceil(SIDE) * SIDE;
         // The centre is the midpoint of two values, often the same.
         let mut medians = [Vec::new(), Vec::new()];
@@ -126,7 +127,7 @@ impl<const SIDE: usize> Slab<SIDE> {
             }
             About::Median { voters } => {
                 let wires = &mut self.wires;
-                order.inspect(|order| order.columns(level, &rows[..voters], columns.clone(), wires));
+                order.iter().for_each(|order| order.columns(level, &rows[..voters], columns.clone(), wires));
                 for (median, rank) in medians.iter_mut().zip([(voters - 1) / 2, voters / 2]) {
                     let of_rank = wires.chunks_exact(voters).flat_map(|wires| wires[rank].iter());
                     median.extend(of_rank.take(columns.len()).map(|k| value(*k)));
@@ -136,11 +137,17 @@ impl<const SIDE: usize> Slab<SIDE> {
             }
         };
         self.values.resize(columns.len().div_ceil(LANES) * padded, Aligned([0.0; LANES]));
+        // A quarter of what is asked for, in a quarter of the time: memory is at work all the time.
+        let lines = ahead.share(columns.len() / 4, self.m);
         for i in 0..self.m {
+            ahead.fetch(lines);
             let tiles = self.values.chunks_exact_mut(padded).map(|tile| &mut tile[i]);
             let row = rows[i].slice(columns.clone()).f32(&mut self.room).chunks(LANES);
             for (((row, low), high), tile) in row.zip(low.chunks(LANES)).zip(high.chunks(LANES)).zip(tiles) {
-                let largest = centred(row, low, high, scales[i], tile);
+                let largest = match about {
+                    About::Row(_) => centred(row, low, scales[i], tile),
+                    About::Median { .. } => centred_between(row, low, high, scales[i], tile),
+                };
                 self.largest[i] = self.largest[i].max(largest);
             }
         }
@@ -149,7 +156,7 @@ impl<const SIDE: usize> Slab<SIDE> {
     /// Adds all tiles' products; meanwhile other columns are asked for.
     #[inline(always)]
     fn multiply<S: Simd>(&mut self, simd: S, mut ahead: Ahead<'_>) {
-        let lines = ahead.share(LANES, self.sums.len());
+        let lines = ahead.share(LANES / 4 * 3, self.sums.len());
         for tile in self.values.chunks_exact(self.m.div_ceil(SIDE) * SIDE) {
             multiply(
                 simd,
@@ -175,10 +182,22 @@ impl<const SIDE: usize> Slab<SIDE> {
 }
 
 simd! {
-    /// s·x − s·c into `out` with c = (a + b)/2, zero beyond the row's end; the largest |x| as bits. Scaling comes first: it is
-    /// exact, and the difference of two huge values of opposite sign would overflow. The midpoint is taken of the differences,
-    /// where it is rounded to their size.
-    fn centred(row: &[f32], low: &[f32], high: &[f32], scale: f32, out: &mut [f32; LANES]) -> u32 {
+    /// s·x − s·c into `out`, zero beyond the row's end; the largest |x| as bits. Scaling comes first: it is exact, and the difference of
+    /// two huge values of opposite sign would overflow.
+    fn centred(row: &[f32], centre: &[f32], scale: f32, out: &mut [f32; LANES]) -> u32 {
+        let mut largest = 0;
+        for ((y, x), c) in out.iter_mut().zip(row).zip(centre) {
+            largest = largest.max(magnitude(x.to_bits()));
+            *y = x * scale - c * scale;
+        }
+        out[row.len()..].fill(0.0);
+        largest
+    }
+}
+
+simd! {
+    /// [`centred`] on the midpoint of two, which is taken of the differences, where it is rounded to their size.
+    fn centred_between(row: &[f32], low: &[f32], high: &[f32], scale: f32, out: &mut [f32; LANES]) -> u32 {
         let mut largest = 0;
         for (((y, x), a), b) in out.iter_mut().zip(row).zip(low).zip(high) {
             largest = largest.max(magnitude(x.to_bits()));

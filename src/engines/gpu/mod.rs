@@ -380,6 +380,30 @@ mod tests {
         assert!(3 * on_device.2 < on_host.2, "{} and {} bytes", on_device.2, on_host.2);
     }
 
+    /// Rows are centred on the same medians as on a CPU, of even and odd numbers of voters, of few rows and of many.
+    #[test]
+    fn medians_in_tiles_are_those_of_the_cpu() {
+        use crate::engines::cpu::{CpuEngine, CpuRows};
+        use crate::engines::passes::{Centre, Frame, Passes};
+        let (engine, cpu) = (open(), CpuEngine::all_cores());
+        for (n, voters, d) in [(1, 1, 70), (2, 2, 70), (5, 4, 300), (25, 25, 300), (64, 63, 90), (301, 300, 40)] {
+            let mut values: Vec<f32> = crate::bench::data(n, d, n as u64).unwrap();
+            // Voters among them that no mean would do for.
+            values.iter_mut().skip(1).step_by(7).for_each(|v| *v *= 1e3);
+            let rows = Rows::from_slice(&values, n, d).unwrap();
+            let (all, scales): (Vec<usize>, _) = ((0..n).collect(), vec![1.0; n]);
+            let frames = [Frame { centre: Centre::Median { voters }, scales: &scales }];
+            let resident = pollster::block_on(engine.load(&rows)).unwrap();
+            let mut passes = engine.resident(&resident, false).unwrap();
+            let got = pollster::block_on(passes.gram(&all, &frames)).unwrap().finish();
+            let expected = pollster::block_on(CpuRows::new(&cpu, &rows).gram(&all, &frames)).unwrap().finish();
+            for (k, (got, want)) in got.products[0].iter().zip(&expected.products[0]).enumerate() {
+                let size = (expected.products[0][k / n * (n + 1)] * expected.products[0][k % n * (n + 1)]).sqrt();
+                assert!((got - want).abs() <= 1e-5 * size, "{voters} of {n} rows vote, product {k}: {got:e}, expected {want:e}");
+            }
+        }
+    }
+
     /// Once every size was seen, and as many at a time as ever are, calls make no buffer, alone or together.
     #[test]
     fn a_steady_state_makes_no_buffers() {
