@@ -1,12 +1,13 @@
 // Part of the coordinate kernels that order plain means of rows: z_i = w_i (the sum of the rows that mixed row i takes), by 2 ROWS MIXED
 // multiply-adds and no compensation.
 //
-// means    vectors of four mixed rows: w_i, what rounding took from it, then for each row 1 where it is taken and 0 where it is not
+// means    vectors of four mixed rows: w_i, what rounding took from it, then for each row 1 where it is taken and 0 where it is not. Behind
+//          them vectors of four rows: 1 where a row is common, taken by most mixed rows (or all are, if none is)
 //
-// Every value of a column is cut at one binary place, set by the largest. Sums of the upper parts are exact in any order. Lower parts are no
-// larger than their values, and no larger than 2^(LOG - 23) of the largest: where values are of like size, z_i is rounded once; where rows
-// that it leaves out are far larger, its error is that of a plain sum, (taken / 4 + 1) 2^-24 of the largest value taken. Denormal numbers
-// may be lost: 2^-124.
+// Every value of a column is cut at one binary place, set by the largest of the common rows. Sums of upper parts are exact in any order
+// while no value is larger, and lower parts are then less than 2^(LOG - 24) of it: z_i is rounded once (twice where a device does not fuse
+// products into sums), whatever is in the rows that it leaves out. If it takes a row that is not common and larger, its error is that
+// of a plain sum, (3/8 taken + 1) 2^-24 of the largest value taken. Denormal numbers may be lost: 2^-123.
 //
 // ROWS, LOG (log2 ROWS rounded up, at least 2), QUADS (vectors of mixed rows) and MEANS (vectors in all) are constants that the host writes.
 
@@ -17,9 +18,9 @@ fn serves(most: u32) -> bool {
     return most < 0x70000000u;
 }
 
-// A number that all values vanish beside but for their upper parts.
-fn cut_at(most: u32) -> f32 {
-    return 1.5 * bitcast<f32>((most & EXPONENT) + (LOG << 23u));
+// A number that values up to the one with these bits vanish beside but for their upper parts.
+fn cut_at(usual: u32) -> f32 {
+    return 1.5 * bitcast<f32>((usual & EXPONENT) + (LOG << 23u));
 }
 
 // The upper and the lower part of a value.

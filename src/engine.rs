@@ -454,7 +454,10 @@ impl Engine {
         self.aggregate(rule, &matrix, f).await?;
         match &self.kind {
             #[cfg(feature = "gpu")]
-            Kind::Gpu(gpu) => gpu.save_pipelines(),
+            Kind::Gpu(gpu) => {
+                gpu.prepare().await?;
+                gpu.save_pipelines()
+            }
             _ => Ok(()),
         }
     }

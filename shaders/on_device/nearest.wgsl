@@ -5,6 +5,9 @@
 
 @group(0) @binding(10) var<storage, read_write> weights: array<f32>;
 
+// How many mixed rows take each row; at most MOST_ROWS of the host.
+var<workgroup> uses: array<atomic<u32>, 128>;
+
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lane: u32) {
     let m = made.rows;
@@ -27,9 +30,15 @@ fn main(@builtin(local_invocation_index) lane: u32) {
             weights[2u * (j * m + lane)] = weight.x;
             weights[2u * (j * m + lane) + 1u] = weight.y;
             weights[means + (2u + j) * width + lane] = select(0.0, 1.0, taken);
+            atomicAdd(&uses[j], select(0u, 1u, taken));
         }
         weights[means + lane] = w.x;
         weights[means + width + lane] = w.y;
+    }
+    workgroupBarrier();
+    // Most mixed rows take more than half of the rows, so there are some that most take.
+    if lane < m {
+        weights[means + (2u + m) * width + lane] = select(0.0, 1.0, 2u * atomicLoad(&uses[lane]) > m);
     }
     let centre = chosen[most_central(lane, m)].index;
     if lane == 0u {

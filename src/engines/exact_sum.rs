@@ -11,7 +11,6 @@ const DIGITS: usize = 9;
 pub(crate) const WORDS: usize = DIGITS + 1;
 
 /// Numbers that hold a sum of a GPU's: 16-bit digits, and whether a term was not finite. As in `shaders/add.wgsl`.
-#[cfg_attr(not(feature = "gpu"), expect(dead_code))]
 pub(crate) const ADDED: usize = 2 * DIGITS + 1;
 
 /// An exact running sum.

@@ -78,7 +78,7 @@ impl Params {
     }
 }
 
-/// `means` of `means.wgsl`, for mixed rows that weigh what they take alike.
+/// `means` of `means.wgsl`, for mixed rows that are plain means, with what each row they take weighs.
 pub(crate) fn means(mixing: &Mixing, weights: &[f64]) -> Vec<f32> {
     let (rows, values) = (mixing.width(), mixing.rows());
     let width = 4 * quads(values);
@@ -90,6 +90,10 @@ pub(crate) fn means(mixing: &Mixing, weights: &[f64]) -> Vec<f32> {
             table[(2 + j) * width + i] = if mixing.weights(i)[j] == 0.0 { 0.0 } else { 1.0 };
         }
     }
+    let uses = |j: &usize| (0..values).filter(|&i| mixing.weights(i)[*j] != 0.0).count();
+    let common: Vec<usize> = (0..rows).filter(|j| 2 * uses(j) > values).collect();
+    let all = if common.is_empty() { (0..rows).collect() } else { common };
+    all.into_iter().for_each(|j| table[(2 + rows) * width + j] = 1.0);
     table
 }
 

@@ -52,6 +52,30 @@ struct Flying {
     _read: (Arc<Buffer>, Option<Buffer>),
 }
 
+/// Encodes the exact sums of so many f32 sums over so many blocks; their digits, and what must live as long.
+fn added(device: &Device, encoder: &mut Encoder, dtype: Dtype, sums: &Buffer, [each, blocks]: [usize; 2]) -> (Buffer, Buffer) {
+    let bytes = 4 * (ADDED * each) as u64;
+    let exact = device.buffer(Use::Storage, bytes);
+    encoder.clear_buffer(&exact.buffer, 0, Some(bytes));
+    let none = Chunk { index: 0, first: 0, columns: 0, stride: 0, base: 0 };
+    let params = device.filled(Use::Uniform, &[Params { blocks: blocks as u32, ..Params::new(&none, each) }]);
+    let [x, y, _] = groups(each.div_ceil(16));
+    let bound = device.bind(Kernel::Add, dtype, &[(2, &params), (3, sums), (5, &exact)]);
+    bound.dispatch(encoder, [x, y, blocks.div_ceil(64) as u32]);
+    (exact, params)
+}
+
+/// Compiles the kernel that adds the sums of many blocks.
+pub(super) async fn prepare_adding(device: &Device) -> Result<()> {
+    let mark = device.mark();
+    let mut encoder = device.encoder();
+    let sums = device.filled(Use::Storage, &[0.0f32]);
+    let (exact, _params) = added(device, &mut encoder, Dtype::F32, &sums, [1, 1]);
+    let fetch = device.fetch(&mut encoder, &exact, 0, 4 * ADDED as u64);
+    let ticket = device.submit(encoder);
+    device.receive(fetch, ticket, mark, |_: &[u32]| ()).await
+}
+
 impl<'a> GpuPasses<'a> {
     pub(crate) fn new(device: Arc<Device>, source: Source<'a>, timed: bool) -> Self {
         let clock = if timed { device.clock() } else { None };
@@ -343,14 +367,8 @@ impl<'a> Passes for GpuPasses<'a> {
             if chunk.blocks() <= BLOCKS_FETCHED {
                 return (device.fetch_all(encoder, &[(&sums, bytes), largest]), vec![params, sums]);
             }
+            let (exact, blocks) = added(device, encoder, dtype, &sums, [sums_a_block, chunk.blocks()]);
             let bytes = 4 * (ADDED * sums_a_block) as u64;
-            let exact = device.buffer(Use::Storage, bytes);
-            encoder.clear_buffer(&exact.buffer, 0, Some(bytes));
-            let blocks = Params { blocks: chunk.blocks() as u32, ..Params::new(chunk, sums_a_block) };
-            let blocks = device.filled(Use::Uniform, &[blocks]);
-            let bound = device.bind(Kernel::Add, dtype, &[(2, &blocks), (3, &sums), (5, &exact)]);
-            let [x, y, _] = groups(sums_a_block.div_ceil(16));
-            bound.dispatch(encoder, [x, y, chunk.blocks().div_ceil(64) as u32]);
             (device.fetch_all(encoder, &[(&exact, bytes), largest]), vec![params, sums, blocks, exact])
         };
         let take = |chunk: &Chunk, values: &[u32]| {

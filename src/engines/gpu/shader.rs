@@ -180,7 +180,8 @@ pub(crate) enum Of {
 }
 
 impl Of {
-    /// So many mixed rows, plain means of rows if `plain`, whose table must fit a binding of so many bytes.
+    /// So many mixed rows, plain means of rows if `plain`, whose table must fit a binding of so many bytes: up to 125 of as many rows fit
+    /// the 64 KiB of any device.
     pub(crate) fn mixed(plain: bool, rows: usize, values: usize, bytes: u64) -> Self {
         let fits = rows.max(values) <= UNROLLED && 16 * means_vectors(rows, values) as u64 <= bytes;
         if plain && fits { Of::Means { rows } } else { Of::Sums }
@@ -193,7 +194,7 @@ impl Of {
 
 /// Vectors of the table of `means.wgsl`.
 pub(crate) fn means_vectors(rows: usize, values: usize) -> usize {
-    (2 + rows) * quads(values)
+    (2 + rows) * quads(values) + quads(rows)
 }
 
 impl Kernel {
@@ -441,14 +442,18 @@ impl Coordinate {
 
 /// Text for the keys of plain means of rows, and an `else` before what makes them where that does not serve.
 fn means(rows: usize, values: usize, line: &mut impl FnMut(std::fmt::Arguments)) {
-    line(format_args!("var most = 0u;\n"));
+    let lane = |i: usize| (i / 4, ["x", "y", "z", "w"][i % 4]);
+    line(format_args!("var most = 0u; var usual = 0u;\n"));
     (0..rows).for_each(|j| line(format_args!("let b{j} = bits_at(rows[{j}].index, column); most = max(most, magnitude(b{j}));\n")));
-    line(format_args!("if serves(most) {{\nlet cut = cut_at(most);\n"));
+    for (j, (q, c)) in (0..rows).map(lane).enumerate() {
+        let is_common = format_args!("means[(2u + ROWS) * QUADS + {q}u].{c} > 0.0").to_string();
+        line(format_args!("usual = max(usual, select(0u, magnitude(b{j}), {is_common}));\n"));
+    }
+    line(format_args!("if serves(most) {{\nlet cut = cut_at(usual);\n"));
     (0..values).for_each(|i| line(format_args!("var u{i} = 0.0; var v{i} = 0.0;\n")));
     line(format_args!("for (var j = 0u; j < ROWS; j++) {{\n"));
     line(format_args!("let x = parts(bits_at(rows[j].index, column), cut); let at = (2u + j) * QUADS;\n"));
     (0..quads(values)).for_each(|q| line(format_args!("let s{q} = means[at + {q}u];\n")));
-    let lane = |i: usize| (i / 4, ["x", "y", "z", "w"][i % 4]);
     for (i, (q, c)) in (0..values).map(lane).enumerate() {
         line(format_args!("u{i} += s{q}.{c} * x.x; v{i} += s{q}.{c} * x.y;\n"));
     }
