@@ -235,12 +235,12 @@ impl Mixing {
         &self.weights[i]
     }
 
-    /// For each mixed row the weight of the rows that it takes, if it is their plain mean.
+    /// For each mixed row the weight of the rows that it takes, if it weighs them alike.
     pub(crate) fn plain(&self) -> Option<Vec<f64>> {
         let same = |weights: &Vec<f64>| {
-            let taken = weights.iter().filter(|w| **w != 0.0);
-            let (weight, sum) = (*taken.clone().next()?, taken.clone().sum::<f64>());
-            (taken.clone().all(|w| *w == weight) && (sum - 1.0).abs() < 1e-12).then_some(weight)
+            let mut taken = weights.iter().filter(|w| **w != 0.0);
+            let weight = *taken.next().unwrap_or(&0.0);
+            taken.all(|w| *w == weight).then_some(weight)
         };
         self.weights.iter().map(same).collect()
     }

@@ -403,7 +403,9 @@ impl<'a> Passes for GpuPasses<'a> {
             First::Counted(counts) => extra.push((5, self.table(Use::Storage, counts))),
             First::Mixed(mixed) => {
                 (table, centre) = (RowEntry::scaled(what.rows, mixed.scales), mixed.centre as u32);
-                let plain = mixed.mixing.plain();
+                // Whoever made the weights: the kernel of means counts on it that they sum to 1.
+                let is_mean = |i: usize| (mixed.mixing.weights(i).iter().sum::<f64>() - 1.0).abs() < 1e-12;
+                let plain = mixed.mixing.plain().filter(|_| (0..values).all(is_mean));
                 of = Of::mixed(plain.is_some(), n, values, self.device.limits.max_uniform_buffer_binding_size);
                 extra.push((5, self.weights(&mixed)));
                 if let (Some(plain), Of::Means { .. }) = (plain, of) {
