@@ -613,6 +613,10 @@ fn rules_and_help_name_every_rule() {
     assert_eq!(parameters("rules", "centered_clipping"), ["tau", "iterations", "start"]);
     assert_eq!(parameters("pre_aggregations", "clipping"), ["c"]);
     assert!(help.contains("neighbors: rows in a score: star (n-f-1, default)") && help.contains("row: the trusted row"));
+    let of_spec = folder.succeeds("rules --n 25 --rule krum:f=7");
+    assert_eq!(of_spec, folder.succeeds("rules --n 25 --f 7 --rule krum"));
+    assert_ne!(of_spec, folder.succeeds("rules --n 25 --f 5 --rule krum"));
+    folder.fails("rules --rule krum:f=7", "f = 7 says nothing of a rule without --n");
     folder.succeeds("rules --n 4294967295 --f 0");
     folder.succeeds("rules --n 1 --f 4294967295 --d 0");
     folder.fails("rules --n 0 --f 0", "0 is not in");

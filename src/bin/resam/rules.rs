@@ -61,7 +61,13 @@ impl Known {
     }
 }
 
-pub(crate) fn run(args: RulesArgs) -> Result<(), Failure> {
+pub(crate) fn run(mut args: RulesArgs) -> Result<(), Failure> {
+    if let Some(f) = args.rule.as_ref().and_then(Spec::f) {
+        if args.n.is_none() {
+            return Err(Failure::new(format_args!("f = {f} says nothing of a rule without --n")));
+        }
+        args.f = Some(u32::try_from(f).unwrap_or(u32::MAX));
+    }
     if let Some(beta) = args.beta.filter(|beta| !(0.0..1.0).contains(beta)) {
         return Err(Failure::new(format_args!("--beta is {beta}, but a momentum coefficient is at least 0 and below 1")));
     }
