@@ -1,6 +1,6 @@
 // Inner products of all pairs of rows over one block of columns, g_ij = sum_k s_i (x_ik - c_k) s_j (x_jk - c_k), summed in f32
-// over at most BLOCK columns; the sums of blocks are added exactly (add.wgsl, or the host). In one frame (params.centre, scale), or in the same read in a second
-// one (params.anchor, weight).
+// over at most BLOCK columns; the sums of blocks are added exactly (add.wgsl, or the host). In one frame (params.centre, scale), or in the
+// same read in a second one (params.anchor, weight).
 //
 // One group a block of columns. Each invocation owns one square of 4 x 4 pairs and every LANES-th column of the tile. Where there are more
 // than 256 squares a group takes two stripes of SPLIT quads of rows, group.z counts the pairs of stripes, and its invocations own the

@@ -127,7 +127,9 @@ impl<const SIDE: usize> Slab<SIDE> {
             }
             About::Median { voters } => {
                 let wires = &mut self.wires;
-                order.iter().for_each(|order| order.columns(level, &rows[..voters], columns.clone(), wires));
+                if let Some(order) = order {
+                    order.columns(level, &rows[..voters], columns.clone(), wires);
+                }
                 for (median, rank) in medians.iter_mut().zip([(voters - 1) / 2, voters / 2]) {
                     let of_rank = wires.chunks_exact(voters).flat_map(|wires| wires[rank].iter());
                     median.extend(of_rank.take(columns.len()).map(|k| value(*k)));

@@ -402,10 +402,11 @@ impl DeviceRule {
             let rows = if mixed { chosen } else { table };
             let mut bindings = vec![(0, slab), (1, rows), (2, &params), (3, y), (4, &self.notes), (6, given)];
             bindings.extend(mixed.then_some((5, table)));
-            let means =
-                |rows| self.device.foreign(&table.buffer, 4 * means_at(self.n) as u64, 16 * means_vectors(rows, rows) as u64);
             let means = match kernel {
-                Kernel::Coordinate(Coordinate { of: Of::Means { rows }, .. }) => Some(means(rows)),
+                Kernel::Coordinate(Coordinate { of: Of::Means { rows }, .. }) => {
+                    let (at, bytes) = (4 * means_at(self.n), 16 * means_vectors(rows, rows));
+                    Some(self.device.foreign(&table.buffer, at as u64, bytes as u64))
+                }
                 _ => None,
             };
             bindings.extend(means.as_ref().map(|means| (12, means)));

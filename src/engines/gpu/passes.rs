@@ -6,7 +6,7 @@ use super::device::{Device, Encoder, Fetch, Mark, Ticket, Use};
 use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups, means};
 use super::pool::Buffer;
-use super::shader::{Coordinate, Kernel, Of, READ_VECTORS, THREADS, quads};
+use super::shader::{BLOCKS_ADDED, Coordinate, Kernel, Of, READ_VECTORS, SUMS_ADDED, THREADS, quads};
 use super::slabs::{Resident, Source};
 use crate::dtype::Dtype;
 use crate::engines::exact_sum::{ADDED, ExactSum};
@@ -59,9 +59,9 @@ fn added(device: &Device, encoder: &mut Encoder, dtype: Dtype, sums: &Buffer, [e
     encoder.clear_buffer(&exact.buffer, 0, Some(bytes));
     let none = Chunk { index: 0, first: 0, columns: 0, stride: 0, base: 0 };
     let params = device.filled(Use::Uniform, &[Params { blocks: blocks as u32, ..Params::new(&none, each) }]);
-    let [x, y, _] = groups(each.div_ceil(16));
+    let [x, y, _] = groups(each.div_ceil(SUMS_ADDED));
     let bound = device.bind(Kernel::Add, dtype, &[(2, &params), (3, sums), (5, &exact)]);
-    bound.dispatch(encoder, [x, y, blocks.div_ceil(64) as u32]);
+    bound.dispatch(encoder, [x, y, blocks.div_ceil(BLOCKS_ADDED) as u32]);
     (exact, params)
 }
 
@@ -251,6 +251,21 @@ impl<'a> GpuPasses<'a> {
         Ok(noted)
     }
 
+    /// How rows are mixed before they are ordered, and the tables for that with their bindings.
+    fn mixed(&mut self, mixed: &Mixed<'_>) -> (Of, Vec<(u32, Buffer)>) {
+        let mixing = mixed.mixing;
+        // Whoever made the weights: the kernel of means counts on it that they sum to 1.
+        let is_mean = |i: usize| (mixing.weights(i).iter().sum::<f64>() - 1.0).abs() < 1e-12;
+        let plain = mixing.plain().filter(|_| (0..mixing.rows()).all(is_mean));
+        let bytes = self.device.limits.max_uniform_buffer_binding_size;
+        let of = Of::mixed(plain.is_some(), mixing.width(), mixing.rows(), bytes);
+        let mut tables = vec![(5, self.weights(mixed))];
+        if let (Some(plain), Of::Means { .. }) = (plain, of) {
+            tables.push((12, self.table(Use::Uniform, &means(mixing, &plain))));
+        }
+        (of, tables)
+    }
+
     /// What each mixed row takes of each scaled row: row j of the table holds the weights of row j, and what rounding took from them.
     fn weights(&mut self, Mixed { mixing, scales, .. }: &Mixed<'_>) -> Buffer {
         let m = mixing.rows();
@@ -396,23 +411,15 @@ impl<'a> Passes for GpuPasses<'a> {
         let n = what.rows.len();
         let Columns { stat, diagnose, .. } = *what;
         let values = what.first.values(n);
-        let (mut table, mut extra, mut centre) = (RowEntry::plain(what.rows), Vec::new(), MEDIAN);
-        let mut of = if self.momentums.is_some() { Of::Momentums } else { Of::Rows };
-        match what.first {
-            First::Rows => {}
-            First::Counted(counts) => extra.push((5, self.table(Use::Storage, counts))),
+        let own = if self.momentums.is_some() { Of::Momentums } else { Of::Rows };
+        let (table, of, extra, centre) = match what.first {
+            First::Rows => (RowEntry::plain(what.rows), own, Vec::new(), MEDIAN),
+            First::Counted(counts) => (RowEntry::plain(what.rows), own, vec![(5, self.table(Use::Storage, counts))], MEDIAN),
             First::Mixed(mixed) => {
-                (table, centre) = (RowEntry::scaled(what.rows, mixed.scales), mixed.centre as u32);
-                // Whoever made the weights: the kernel of means counts on it that they sum to 1.
-                let is_mean = |i: usize| (mixed.mixing.weights(i).iter().sum::<f64>() - 1.0).abs() < 1e-12;
-                let plain = mixed.mixing.plain().filter(|_| (0..values).all(is_mean));
-                of = Of::mixed(plain.is_some(), n, values, self.device.limits.max_uniform_buffer_binding_size);
-                extra.push((5, self.weights(&mixed)));
-                if let (Some(plain), Of::Means { .. }) = (plain, of) {
-                    extra.push((12, self.table(Use::Uniform, &means(mixed.mixing, &plain))));
-                }
+                let (of, extra) = self.mixed(&mixed);
+                (RowEntry::scaled(what.rows, mixed.scales), of, extra, mixed.centre as u32)
             }
-        }
+        };
         let kernel = Kernel::Coordinate(Coordinate { stat, values, of, diagnose });
         let more = if diagnose { values } else { 0 };
         let notes = self.columns(kernel, &table, centre, more, &extra, out).await?;

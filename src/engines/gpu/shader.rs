@@ -65,6 +65,10 @@ pub(crate) const BLOCK: usize = 4096;
 /// Vectors of four words that a group of the reading kernel reads, as in `read.wgsl`.
 pub(crate) const READ_VECTORS: usize = 8192;
 
+/// Sums that a group of the adding kernel adds, and of how many blocks, as in `add.wgsl`.
+pub(crate) const SUMS_ADDED: usize = 16;
+pub(crate) const BLOCKS_ADDED: usize = 64;
+
 /// Values that an invocation of the kernel looks at that finds rows with values that are not finite.
 const LOOKED_AT: usize = 16;
 
@@ -446,11 +450,12 @@ fn means(rows: usize, values: usize, line: &mut impl FnMut(std::fmt::Arguments))
     line(format_args!("var most = 0u; var usual = 0u;\n"));
     (0..rows).for_each(|j| line(format_args!("let b{j} = bits_at(rows[{j}].index, column); most = max(most, magnitude(b{j}));\n")));
     for (j, (q, c)) in (0..rows).map(lane).enumerate() {
-        let is_common = format_args!("means[(2u + ROWS) * QUADS + {q}u].{c} > 0.0").to_string();
+        let is_common = format!("means[(2u + ROWS) * QUADS + {q}u].{c} > 0.0");
         line(format_args!("usual = max(usual, select(0u, magnitude(b{j}), {is_common}));\n"));
     }
     line(format_args!("if serves(most) {{\nlet cut = cut_at(usual);\n"));
     (0..values).for_each(|i| line(format_args!("var u{i} = 0.0; var v{i} = 0.0;\n")));
+    // Values are read a second time, from a cache: registers hold the sums.
     line(format_args!("for (var j = 0u; j < ROWS; j++) {{\n"));
     line(format_args!("let x = parts(bits_at(rows[j].index, column), cut); let at = (2u + j) * QUADS;\n"));
     (0..quads(values)).for_each(|q| line(format_args!("let s{q} = means[at + {q}u];\n")));
@@ -700,7 +705,9 @@ mod tests {
                 ref other => panic!("{name}: {other:?}"),
             }
         };
-        assert_eq!(value(&parsed(Kernel::Add, Dtype::F32), "WORDS"), crate::engines::exact_sum::ADDED);
+        let add = parsed(Kernel::Add, Dtype::F32);
+        let words = crate::engines::exact_sum::ADDED;
+        assert_eq!(["SUMS", "BLOCKS", "WORDS"].map(|name| value(&add, name)), [SUMS_ADDED, BLOCKS_ADDED, words]);
         let gram = parsed(Kernel::Gram { rows: 5, frames: 1 }, Dtype::F32);
         let shared = ["BLOCK", "THREADS", "TURNS", "MOST_ENTRIES", "EXPONENT", "ORIGIN", "GIVEN"].map(|name| value(&gram, name));
         let (exponent, origin, given) =
