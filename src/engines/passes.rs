@@ -64,7 +64,8 @@ pub(crate) enum First<'a> {
 pub(crate) struct Mixed<'a> {
     /// W.
     pub(crate) mixing: &'a Mixing,
-    /// The row c.
+    /// The row c. Sums in f64 need none.
+    #[cfg_attr(not(feature = "gpu"), expect(dead_code))]
     pub(crate) centre: usize,
     /// Powers of two that bring the rows near 1. Sums in f64 need none.
     #[cfg_attr(not(feature = "gpu"), expect(dead_code))]

@@ -19,18 +19,21 @@ pub(super) fn worth_asking<'r, 'a>(rows: &'r [Values<'a>]) -> &'r [Values<'a>] {
 /// The lines of some columns of all rows, row after row, that are still to be asked for.
 pub(super) struct Ahead<'a> {
     rows: &'a [Values<'a>],
-    columns: Range<usize>,
+    /// The first column.
+    first: usize,
     /// Values in a line.
     step: usize,
+    /// Lines of a row.
+    lines: usize,
     row: usize,
-    at: usize,
+    line: usize,
 }
 
 impl<'a> Ahead<'a> {
     /// Of some columns, which need not be there: asking is no access.
     pub(super) fn new(rows: &'a [Values<'a>], columns: Range<usize>) -> Self {
         let step = rows.first().map_or(1, |row| LINE / row.dtype().size());
-        Self { rows, step, row: 0, at: columns.start, columns }
+        Self { rows, first: columns.start, step, lines: columns.len().div_ceil(step), row: 0, line: 0 }
     }
 
     /// Asks for some more lines.
@@ -38,12 +41,12 @@ impl<'a> Ahead<'a> {
     pub(super) fn fetch(&mut self, mut lines: usize) {
         while lines > 0 {
             let Some(row) = self.rows.get(self.row) else { return };
-            let some = lines.min((self.columns.end - self.at).div_ceil(self.step));
-            row.ask((0..some).map(|line| self.at + line * self.step));
+            let some = lines.min(self.lines - self.line);
+            row.ask((self.line..self.line + some).map(|line| self.first + line * self.step));
             lines -= some;
-            self.at += some * self.step;
-            if self.at >= self.columns.end {
-                (self.row, self.at) = (self.row + 1, self.columns.start);
+            self.line += some;
+            if self.line == self.lines {
+                (self.row, self.line) = (self.row + 1, 0);
             }
         }
     }

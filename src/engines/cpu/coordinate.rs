@@ -2,7 +2,7 @@
 //! such runs over tiles of columns that stay in the first-level cache.
 
 use super::ahead::{Ahead, worth_asking};
-use super::mixed::{self, MixedRows, Tile, store_held};
+use super::mixed::{self, MixedRows, store_rounded};
 use super::{Notes, Widened};
 use crate::dtype::{Dtype, Values};
 use crate::engines::exact_sum::ExactSum;
@@ -56,11 +56,11 @@ pub(super) fn tiles(m: usize) -> usize {
 /// How far ahead rows are asked for: nearer columns are needed too soon.
 const NEAR: usize = 4 * LANES;
 
-/// y_k = stat((W·X)_k) into `out`. `rows` are those of `what`, `centre` the one that mixed rows are centred on.
-pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, centre: Values<'_>, out: &mut [f32]) -> Notes {
+/// y_k = stat((W·X)_k) into `out`. `rows` are those of `what`.
+pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, out: &mut [f32]) -> Notes {
     let m = what.first.values(rows.len());
     let mixed = match what.first {
-        First::Mixed(mixed) => Some(MixedRows::new(mixed.mixing, centre)),
+        First::Mixed(mixed) => Some(MixedRows::new(mixed.mixing)),
         First::Rows | First::Counted(_) => None,
     };
     // Halves are widened beside the keys, and read anew from the first-level cache; mixed rows stand beside them too.
@@ -89,15 +89,14 @@ struct Pass<'a> {
     far: &'a [Values<'a>],
     what: &'a Columns<'a>,
     rows: &'a [Values<'a>],
-    mixed: Option<MixedRows<'a>>,
+    mixed: Option<MixedRows>,
     order: Order,
 }
 
 /// What is there of whole tiles of columns.
 struct Slab<'a> {
     rows: &'a [&'a [f32]],
-    /// What mixed rows are centred on.
-    centre: &'a [f32],
+    columns: usize,
     ahead: Ahead<'a>,
 }
 
@@ -118,14 +117,12 @@ impl Pass<'_> {
         let m = self.what.first.values(self.rows.len()).max(1);
         let (whole, rest) = out.split_at_mut(out.len() / LANES * LANES);
         let slab = room.wires.len() / m * LANES;
-        let (mut at, mut own) = (first, Vec::new());
+        let mut at = first;
         for out in whole.chunks_mut(slab) {
-            let columns = at..at + out.len();
-            let rows = widened.columns(self.rows, columns.clone());
-            let centre = self.mixed.as_ref().map_or(&[][..], |mixed| mixed.centre.slice(columns).f32(&mut own));
+            let rows = widened.columns(self.rows, at..at + out.len());
             let next = at + out.len().max(NEAR);
             let ahead = Ahead::new(self.far, next..next + out.len());
-            self.slab(simd, Slab { rows: &rows, centre, ahead }, out, notes, room);
+            self.slab(simd, Slab { rows: &rows, columns: out.len(), ahead }, out, notes, room);
             at += out.len();
         }
         if !rest.is_empty() {
@@ -136,9 +133,8 @@ impl Pass<'_> {
                 tile
             };
             let tiles: Vec<[f32; LANES]> = self.rows.iter().map(|row| pad(*row)).collect();
-            let centre = self.mixed.as_ref().map_or([0.0; LANES], |mixed| pad(mixed.centre));
             let rows: Vec<&[f32]> = tiles.iter().map(|tile| &tile[..]).collect();
-            let slab = Slab { rows: &rows, centre: &centre, ahead: Ahead::new(&[], 0..0) };
+            let slab = Slab { rows: &rows, columns: LANES, ahead: Ahead::new(&[], 0..0) };
             self.slab(simd, slab, rest, notes, room);
         }
     }
@@ -146,32 +142,31 @@ impl Pass<'_> {
     /// Columns of whole tiles, of which `out` wants the first ones.
     #[inline(always)]
     fn slab<S: Simd>(&self, simd: S, slab: Slab<'_>, out: &mut [f32], notes: &mut Notes, room: &mut Room) {
-        let Slab { rows, centre, mut ahead } = slab;
+        let Slab { rows, columns, mut ahead } = slab;
         let Room { wires, mixed, mixing } = room;
         let values: Vec<&[f32]>;
         let values = match &self.mixed {
             Some(how) => {
-                mixed.resize(self.what.first.values(rows.len()) * centre.len(), 0.0);
+                mixed.resize(self.what.first.values(rows.len()) * columns, 0.0);
                 let mut largest = S::i32s::splat(simd, 0);
                 let lines = ahead.share(LANES, how.times());
-                for at in (0..centre.len()).step_by(LANES) {
+                for at in (0..columns).step_by(LANES) {
                     let sizes = how.tile(
                         simd,
-                        Tile { rows, centre, at },
+                        rows,
+                        at,
                         mixing,
                         #[inline(always)]
                         || ahead.fetch(lines),
                         #[inline(always)]
-                        |i, t, sums| {
-                            store_held(simd, &centre[at + t..], sums, &mut mixed[i * centre.len() + at + t..]);
-                        },
+                        |i, t, z| store_rounded::<S>(z, &mut mixed[i * columns + at + t..]),
                     );
                     largest = largest.max(sizes);
                 }
                 if largest.as_slice().iter().any(|bits| *bits as u32 >= EXPONENT) {
                     note_bad(rows, &mut notes.bad);
                 }
-                values = mixed.chunks_exact(centre.len()).collect();
+                values = mixed.chunks_exact(columns).collect();
                 &values
             }
             None => rows,
@@ -761,10 +756,10 @@ mod tests {
         rows
     }
 
-    fn run(level: Level, rows: &[&[f32]], what: &Columns<'_>, centre: &[f32]) -> (Vec<u32>, Vec<bool>, Vec<u64>) {
+    fn run(level: Level, rows: &[&[f32]], what: &Columns<'_>) -> (Vec<u32>, Vec<bool>, Vec<u64>) {
         let mut out = vec![f32::NAN; rows[0].len()];
         let rows: Vec<Values> = rows.iter().map(|row| Values::F32(row)).collect();
-        let notes = coordinate(level, &rows, what, Values::F32(centre), &mut out);
+        let notes = coordinate(level, &rows, what, &mut out);
         (out.iter().map(|y| y.to_bits()).collect(), notes.bad, notes.outside)
     }
 
@@ -791,7 +786,7 @@ mod tests {
             for (stat, diagnose) in stats.into_iter().flat_map(|stat| [(stat, false), (stat, true)]) {
                 let indices: Vec<usize> = (0..n).collect();
                 let what = Columns { rows: &indices, first: First::Rows, stat, diagnose };
-                let best = run(Level::new(), &rows, &what, &[]);
+                let best = run(Level::new(), &rows, &what);
                 assert!(best.1.iter().enumerate().all(|(i, bad)| *bad == (n > 1 && i == n - 1)), "{stat:?} of {n}");
                 if let Stat::Ranks { from, to } = stat {
                     for (y, column) in best.0.iter().zip(&columns) {
@@ -804,7 +799,7 @@ mod tests {
                     }
                 }
                 for level in levels() {
-                    assert_eq!(run(level, &rows, &what, &[]), best, "{stat:?} of {n} by {level:?}");
+                    assert_eq!(run(level, &rows, &what), best, "{stat:?} of {n} by {level:?}");
                 }
             }
         }
@@ -822,12 +817,10 @@ mod tests {
         let indices: Vec<usize> = (0..n - 1).collect();
         let first = First::Mixed(Mixed { mixing: &mixing, centre: 3, scales: &[] });
         let what = Columns { rows: &indices, first, stat: Stat::Ranks { from: 8, to: 9 }, diagnose: true };
-        let sum = |i: usize, k: usize| {
-            let c = f64::from(rows[3][k]);
-            (c + mixing.weights(i).iter().zip(&rows).map(|(w, row)| w * (f64::from(row[k]) - c)).sum::<f64>()) as f32
-        };
+        let sum =
+            |i: usize, k: usize| mixing.weights(i).iter().zip(&rows).map(|(w, row)| w * f64::from(row[k])).sum::<f64>() as f32;
         for level in levels() {
-            let (out, bad, outside) = run(level, &rows, &what, rows[3]);
+            let (out, bad, outside) = run(level, &rows, &what);
             assert!(!bad.contains(&true) && outside.iter().sum::<u64>() > 0, "{level:?}");
             for (k, y) in out.iter().enumerate() {
                 let mut column: Vec<f32> = (0..17).map(|i| sum(i, k)).collect();

@@ -86,6 +86,12 @@ fn tiles(m: usize) -> usize {
 /// Columns summed side by side; part of the definition of the result's bits.
 const ACROSS: usize = 8;
 
+/// Bytes of sums that stay in the first-level cache beside a tile.
+const NEAR: usize = 1 << 14;
+
+/// Tiles that are multiplied one after another for each pair of register blocks, where the sums of all pairs do not stay near.
+const TOGETHER: usize = 4;
+
 /// Products of SIDE × SIDE pairs of rows, ACROSS partial sums each.
 type Products<const SIDE: usize> = [[[f32; ACROSS]; SIDE]; SIDE];
 
@@ -158,11 +164,14 @@ impl<const SIDE: usize> Slab<SIDE> {
     /// Adds all tiles' products; meanwhile other columns are asked for.
     #[inline(always)]
     fn multiply<S: Simd>(&mut self, simd: S, mut ahead: Ahead<'_>) {
+        let padded = self.m.div_ceil(SIDE) * SIDE;
         let lines = ahead.share(LANES / 4 * 3, self.sums.len());
-        for tile in self.values.chunks_exact(self.m.div_ceil(SIDE) * SIDE) {
+        let at_once = if size_of_val(&self.sums[..]) > NEAR { TOGETHER } else { 1 };
+        for tiles in self.values.chunks(at_once * padded) {
             multiply(
                 simd,
-                tile,
+                tiles,
+                padded,
                 &mut self.sums,
                 #[inline(always)]
                 || ahead.fetch(lines),
@@ -210,37 +219,40 @@ simd! {
     }
 }
 
-/// Adds the tile's products of all pairs of register blocks, `meanwhile` at each. The vectors are as long as there are columns side by side: where
-/// longer ones exist, joining two costs more than it saves.
+/// Adds the tiles' products of all pairs of register blocks, `meanwhile` at each pair and tile of `padded` rows. The vectors are as long as there
+/// are columns side by side: where longer ones exist, joining two costs more than it saves.
 #[inline(always)]
 fn multiply<S: Simd, const SIDE: usize>(
     simd: S,
-    rows: &[Aligned<[f32; LANES]>],
+    tiles: &[Aligned<[f32; LANES]>],
+    padded: usize,
     sums: &mut [Products<SIDE>],
     mut meanwhile: impl FnMut(),
 ) {
     let mut sums = sums.iter_mut();
-    for a in 0..rows.len() / SIDE {
-        for b in a..rows.len() / SIDE {
+    for a in 0..padded / SIDE {
+        for b in a..padded / SIDE {
             let Some(total) = sums.next() else { return };
-            meanwhile();
-            let (left, right) = (&rows[a * SIDE..][..SIDE], &rows[b * SIDE..][..SIDE]);
             let mut acc = [[f32x8::splat(simd, 0.0); SIDE]; SIDE];
             for i in 0..SIDE {
                 for j in 0..SIDE {
                     acc[i][j] = f32x8::from_slice(simd, &total[i][j]);
                 }
             }
-            for k in (0..LANES).step_by(ACROSS) {
-                let mut y = [f32x8::splat(simd, 0.0); SIDE];
-                for j in 0..SIDE {
-                    y[j] = f32x8::from_slice(simd, &right[j][k..k + ACROSS]);
-                }
-                for i in 0..SIDE {
-                    let x = f32x8::from_slice(simd, &left[i][k..k + ACROSS]);
+            for rows in tiles.chunks_exact(padded) {
+                meanwhile();
+                let (left, right) = (&rows[a * SIDE..][..SIDE], &rows[b * SIDE..][..SIDE]);
+                for k in (0..LANES).step_by(ACROSS) {
+                    let mut y = [f32x8::splat(simd, 0.0); SIDE];
                     for j in 0..SIDE {
-                        // Fused where the processor can.
-                        acc[i][j] = x.mul_add(y[j], acc[i][j]);
+                        y[j] = f32x8::from_slice(simd, &right[j][k..k + ACROSS]);
+                    }
+                    for i in 0..SIDE {
+                        let x = f32x8::from_slice(simd, &left[i][k..k + ACROSS]);
+                        for j in 0..SIDE {
+                            // Fused where the processor can.
+                            acc[i][j] = x.mul_add(y[j], acc[i][j]);
+                        }
                     }
                 }
             }
@@ -273,7 +285,7 @@ mod tests {
         };
         for level in levels() {
             let mut sums = vec![[[[0.5; ACROSS]; SIDE]; SIDE]; 3];
-            dispatch!(level, simd => multiply(simd, &rows, &mut sums, || ()));
+            dispatch!(level, simd => multiply(simd, &rows, 2 * SIDE, &mut sums, || ()));
             let adds: [fn(f32, f32, f32) -> f32; 2] = [f32::mul_add, |x, y, sum| x * y + sum];
             let same = |add| {
                 [(0, 0), (0, 1), (1, 1)].iter().zip(&sums).all(|((a, b), sums)| {
@@ -290,7 +302,7 @@ mod tests {
     fn register_blocks_do_not_show() {
         let mut random = fastrand::Rng::with_seed(11);
         let d = BLOCK + 3 * LANES + 5;
-        for m in [1, 2, 4, 7, 25, 33] {
+        for m in [1, 2, 4, 7, 25, 33, 61] {
             let rows: Vec<Vec<f32>> = (0..m).map(|_| (0..d).map(|_| random.f32() - 0.5).collect()).collect();
             let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
             let scales = vec![0.5; m];

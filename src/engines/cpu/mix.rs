@@ -14,23 +14,20 @@ const TOGETHER: usize = 8;
 /// Columns of halves that are added at a time: widened they stay in the first-level cache.
 const PIECE: usize = 512;
 
-/// y = c + Σ w_i (x_i − c) into `out`, c the origin where there is no centre; the matrix indices of rows with NaN or infinite values.
-pub(crate) fn mix(level: Level, terms: &[(Values<'_>, Term)], centre: Option<Values<'_>>, out: &mut [f32]) -> Vec<usize> {
+/// y = Σ w_i x_i into `out`; the matrix indices of rows with NaN or infinite values.
+pub(crate) fn mix(level: Level, terms: &[(Values<'_>, Term)], out: &mut [f32]) -> Vec<usize> {
     let step = if terms.iter().all(|(row, _)| row.dtype() == Dtype::F32) { BLOCK } else { PIECE };
     let notes = super::noted_blocks(terms.len(), 0, out, |first, out, notes, room| {
         let columns = first..first + out.len();
-        let mut own = Vec::new();
-        let centre = centre.map_or(&[0.0; BLOCK][..out.len()], |c| c.slice(columns.clone()).f32(&mut own));
         let mut sums = [0.0; BLOCK];
         let mut any = false;
         dispatch!(level, simd => {
             for terms in terms.chunks(TOGETHER) {
-                for at in (0..centre.len()).step_by(step) {
-                    let piece = at..centre.len().min(at + step);
-                    any |= accumulate(simd, terms, first + at, &centre[piece.clone()], room, &mut sums[piece]);
+                for at in (0..out.len()).step_by(step) {
+                    any |= accumulate(simd, terms, first + at, room, &mut sums[at..out.len().min(at + step)]);
                 }
             }
-            finish(centre, &sums, out);
+            finish(&sums, out);
         });
         if any {
             for ((row, _), bad) in terms.iter().zip(&mut notes.bad) {
@@ -42,17 +39,10 @@ pub(crate) fn mix(level: Level, terms: &[(Values<'_>, Term)], centre: Option<Val
     terms.iter().zip(notes.bad).filter(|(_, bad)| *bad).map(|((_, term), _)| term.row).collect()
 }
 
-/// sums += Σ w (x − c) in f64, where nothing overflows and far rows may cancel; is any x not finite?
+/// sums += Σ w x in f64, where nothing overflows and far rows may cancel; is any x not finite?
 #[inline(always)]
-fn accumulate<S: Simd>(
-    simd: S,
-    terms: &[(Values<'_>, Term)],
-    at: usize,
-    centre: &[f32],
-    room: &mut Widened,
-    sums: &mut [f64],
-) -> bool {
-    let width = centre.len();
+fn accumulate<S: Simd>(simd: S, terms: &[(Values<'_>, Term)], at: usize, room: &mut Widened, sums: &mut [f64]) -> bool {
+    let width = sums.len();
     let whole = width / S::f32s::LEN * S::f32s::LEN;
     let mut rows: [(&[f32], f64); TOGETHER] = [(&[], 0.0); TOGETHER];
     for ((row, (values, term)), room) in rows.iter_mut().zip(terms).zip(room.rooms(TOGETHER)) {
@@ -61,7 +51,7 @@ fn accumulate<S: Simd>(
     macro_rules! of_rows {
         ($($n:literal)*) => {
             match terms.len() {
-                $($n => of_rows::<S, $n>(simd, &rows, &centre[..whole], sums),)*
+                $($n => of_rows::<S, $n>(simd, &rows, &mut sums[..whole]),)*
                 _ => false,
             }
         };
@@ -70,7 +60,7 @@ fn accumulate<S: Simd>(
     for k in whole..width {
         for (row, weight) in &rows[..terms.len()] {
             bad |= magnitude(row[k].to_bits()) >= EXPONENT;
-            sums[k] += weight * (f64::from(row[k]) - f64::from(centre[k]));
+            sums[k] += weight * f64::from(row[k]);
         }
     }
     bad
@@ -78,11 +68,10 @@ fn accumulate<S: Simd>(
 
 /// The same of N rows and whole vectors.
 #[inline(always)]
-fn of_rows<S: Simd, const N: usize>(simd: S, rows: &[(&[f32], f64); TOGETHER], centre: &[f32], sums: &mut [f64]) -> bool {
+fn of_rows<S: Simd, const N: usize>(simd: S, rows: &[(&[f32], f64); TOGETHER], sums: &mut [f64]) -> bool {
     let (width, half) = (S::f32s::LEN, S::f64s::LEN);
     let mut largest = S::i32s::splat(simd, 0);
-    for at in (0..centre.len()).step_by(width) {
-        let centre = S::f32s::from_slice(simd, &centre[at..at + width]).widen();
+    for at in (0..sums.len()).step_by(width) {
         let sums = &mut sums[at..at + width];
         let (mut low, mut high) = (S::f64s::from_slice(simd, &sums[..half]), S::f64s::from_slice(simd, &sums[half..]));
         for (row, weight) in &rows[..N] {
@@ -90,8 +79,8 @@ fn of_rows<S: Simd, const N: usize>(simd: S, rows: &[(&[f32], f64); TOGETHER], c
             let bits: S::i32s = values.bitcast();
             largest = largest.max(bits & S::i32s::splat(simd, i32::MAX));
             let values = values.widen();
-            low += (values.0 - centre.0) * *weight;
-            high += (values.1 - centre.1) * *weight;
+            low += values.0 * *weight;
+            high += values.1 * *weight;
         }
         low.store_slice(&mut sums[..half]);
         high.store_slice(&mut sums[half..]);
@@ -99,11 +88,11 @@ fn of_rows<S: Simd, const N: usize>(simd: S, rows: &[(&[f32], f64); TOGETHER], c
     largest.as_slice().iter().any(|bits| *bits as u32 >= EXPONENT)
 }
 
-/// y = c + sum, kept within the finite values.
+/// y = sum, kept within the finite values.
 #[inline(always)]
-fn finish(centre: &[f32], sums: &[f64; BLOCK], out: &mut [f32]) {
-    for ((y, c), s) in out.iter_mut().zip(centre).zip(sums) {
-        *y = (f64::from(*c) + s).clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
+fn finish(sums: &[f64; BLOCK], out: &mut [f32]) {
+    for (y, s) in out.iter_mut().zip(sums) {
+        *y = s.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
     }
 }
 
@@ -203,17 +192,12 @@ mod tests {
             rows[n / 2][d - 1] = f32::NEG_INFINITY;
             let terms: Vec<_> =
                 rows.iter().enumerate().map(|(i, row)| (Values::from(&row[..]), Term::new(i, random.f64() - 0.3))).collect();
-            for centre in [None, Some(Values::from(&rows[0][..]))] {
-                let expected = |k: usize| {
-                    let c = centre.map_or(0.0, |c| f64::from(c.at(k)));
-                    (c + terms.iter().map(|(row, t)| t.exact * (f64::from(row.at(k)) - c)).sum::<f64>()) as f32
-                };
-                for level in levels() {
-                    let mut out = vec![f32::NAN; d];
-                    assert_eq!(mix(level, &terms, centre, &mut out), [n / 2], "{level:?}");
-                    assert!((0..d - 1).all(|k| out[k].to_bits() == (expected(k) + 0.0).to_bits()), "{level:?}");
-                    assert_eq!(out[d - 1], f32::NEG_INFINITY, "{level:?}");
-                }
+            let expected = |k: usize| terms.iter().map(|(row, t)| t.exact * f64::from(row.at(k))).sum::<f64>() as f32;
+            for level in levels() {
+                let mut out = vec![f32::NAN; d];
+                assert_eq!(mix(level, &terms, &mut out), [n / 2], "{level:?}");
+                assert!((0..d - 1).all(|k| out[k].to_bits() == (expected(k) + 0.0).to_bits()), "{level:?}");
+                assert_eq!(out[d - 1], f32::NEG_INFINITY, "{level:?}");
             }
         }
     }

@@ -1,9 +1,8 @@
-//! Rows that are mixed before they are ordered: z = c + W (x − c), summed in f64 over tiles of columns.
+//! Rows that are mixed before they are ordered: z = W x, summed in f64 over tiles of columns.
 
 use super::aligned::Aligned;
 use super::coordinate::LANES;
 use super::plain_sums::{ACROSS, ALL, PlainSums};
-use crate::dtype::Values;
 use crate::geometry::Mixing;
 use fearless_simd::{Simd, prelude::*};
 
@@ -14,130 +13,107 @@ pub(super) const HELD: usize = 8;
 const PLACES: u32 = f32::MANTISSA_DIGITS - 1;
 
 /// How rows are mixed.
-pub(super) struct MixedRows<'a> {
-    how: How,
-    /// The row c.
-    pub(super) centre: Values<'a>,
-}
-
-enum How {
+pub(super) enum MixedRows {
     /// For each mixed row the rows that go into it, with their weights.
     Terms(Vec<Vec<(usize, f64)>>),
-    /// Every mixed row is a multiple of a plain sum.
+    /// Every mixed row is a mean, or less.
     Plain(PlainSums),
-}
-
-/// The columns from `at` on of rows and of what they are centred on, as many as a wire has.
-#[derive(Clone, Copy)]
-pub(super) struct Tile<'a> {
-    pub(super) rows: &'a [&'a [f32]],
-    pub(super) centre: &'a [f32],
-    pub(super) at: usize,
 }
 
 /// Memory of a tile.
 #[derive(Default)]
 pub(super) struct Room {
-    /// The rows less their centre.
-    pub(super) differences: Vec<Aligned<[f64; LANES]>>,
+    /// The rows in f64.
+    pub(super) rows: Vec<Aligned<[f64; LANES]>>,
     /// The sums of the subsets of each group. The first one's is zero.
     pub(super) table: Vec<Aligned<[[f64; ACROSS]; ALL]>>,
 }
 
-impl<'a> MixedRows<'a> {
-    pub(super) fn new(mixing: &Mixing, centre: Values<'a>) -> Self {
+impl MixedRows {
+    pub(super) fn new(mixing: &Mixing) -> Self {
         let terms = |i: usize| mixing.weights(i).iter().copied().enumerate().filter(|(_, w)| *w != 0.0).collect();
-        let how = match PlainSums::of(mixing) {
-            Some(plain) => How::Plain(plain),
-            None => How::Terms((0..mixing.rows()).map(terms).collect()),
-        };
-        Self { how, centre }
+        match PlainSums::of(mixing) {
+            Some(plain) => Self::Plain(plain),
+            None => Self::Terms((0..mixing.rows()).map(terms).collect()),
+        }
     }
 
     /// How often a tile of so many mixed rows leaves time for something else.
     pub(super) fn times(&self) -> usize {
-        match &self.how {
-            How::Terms(rows) => rows.len(),
-            How::Plain(plain) => plain.times(),
+        match self {
+            Self::Terms(rows) => rows.len(),
+            Self::Plain(plain) => plain.times(),
         }
     }
 
-    /// `put` takes a mixed row, a column of the tile, and Σ w (x − c) in the columns from there; `meanwhile` is called so many
-    /// [times](Self::times). The largest |x| as bits.
+    /// Mixes the columns from `at` on, as many as a wire has. `put` takes a mixed row, a column of the tile, and z in the columns from there,
+    /// within the finite values of f32; `meanwhile` is called so many [times](Self::times). The largest |x| as bits.
     #[inline(always)]
     pub(super) fn tile<S: Simd>(
         &self,
         simd: S,
-        tile: Tile<'_>,
+        rows: &[&[f32]],
+        at: usize,
         room: &mut Room,
         mut meanwhile: impl FnMut(),
         mut put: impl FnMut(usize, usize, [S::f64s; 2]),
     ) -> S::i32s {
-        room.differences.resize(tile.rows.len(), Aligned([0.0; LANES]));
-        let (largest, span) = subtract(simd, tile, &mut room.differences);
-        match &self.how {
-            How::Terms(rows) => {
-                for (i, terms) in rows.iter().enumerate() {
+        room.rows.resize(rows.len(), Aligned([0.0; LANES]));
+        let (largest, span) = widen(simd, rows, at, &mut room.rows);
+        match self {
+            Self::Terms(mixed) => {
+                for (i, terms) in mixed.iter().enumerate() {
                     meanwhile();
                     weighted_sum(
                         simd,
                         terms,
-                        &room.differences,
+                        &room.rows,
                         #[inline(always)]
                         |at, sums| put(i, at, sums),
                     );
                 }
             }
-            How::Plain(plain) => plain.tile(simd, span, room, meanwhile, put),
+            Self::Plain(plain) => plain.tile(simd, span, room, meanwhile, put),
         }
         largest
     }
 }
 
-/// Sums in f64 to where they belong.
+/// Values in f64 to where they belong.
 #[inline(always)]
-pub(super) fn store<V: SimdBase<S, Element = f64>, S: Simd>(sums: [V; 2], out: &mut [f64]) {
-    let [low, high] = sums;
+pub(super) fn store<V: SimdBase<S, Element = f64>, S: Simd>(values: [V; 2], out: &mut [f64]) {
+    let [low, high] = values;
     low.store_slice(&mut out[..V::LEN]);
     high.store_slice(&mut out[V::LEN..2 * V::LEN]);
 }
 
-/// z = c + sum, kept within the finite values, to where it belongs.
+/// Values rounded to f32, to where they belong.
 #[inline(always)]
-pub(super) fn store_held<S: Simd>(simd: S, centre: &[f32], sums: [S::f64s; 2], out: &mut [f32]) {
-    let width = S::f32s::LEN;
-    let (low, high) = (S::f64s::splat(simd, f32::MIN.into()), S::f64s::splat(simd, f32::MAX.into()));
-    let c = S::f32s::from_slice(simd, &centre[..width]).widen();
-    let [a, b] = [c.0 + sums[0], c.1 + sums[1]].map(
-        #[inline(always)]
-        |z| z.clamp(low, high),
-    );
-    a.narrow(b).store_slice(&mut out[..width]);
+pub(super) fn store_rounded<S: Simd>(values: [S::f64s; 2], out: &mut [f32]) {
+    let [low, high] = values;
+    low.narrow(high).store_slice(&mut out[..S::f32s::LEN]);
 }
 
-/// x − c in f64 in a tile of columns; the largest |x| as bits, and how many binary places lie between the largest and the least value
-/// of a column, zeros left out, where that is most.
+/// A tile of columns in f64; the largest |x| as bits, and how many binary places lie between the largest and the least value of a column,
+/// zeros left out, where that is most.
 #[inline(always)]
-fn subtract<S: Simd>(simd: S, tile: Tile<'_>, differences: &mut [Aligned<[f64; LANES]>]) -> (S::i32s, u32) {
-    let Tile { rows, centre, at: from } = tile;
+fn widen<S: Simd>(simd: S, rows: &[&[f32]], from: usize, wide: &mut [Aligned<[f64; LANES]>]) -> (S::i32s, u32) {
     let (width, half) = (S::f32s::LEN, S::f64s::LEN);
+    let (magnitude, one) = (S::i32s::splat(simd, i32::MAX), S::i32s::splat(simd, 1));
     let mut largest = S::i32s::splat(simd, 0);
     let mut span = S::i32s::splat(simd, 0);
     for at in (0..LANES).step_by(width) {
-        let c = S::f32s::from_slice(simd, &centre[from + at..][..width]);
-        let wide = c.widen();
-        let (magnitude, one) = (S::i32s::splat(simd, i32::MAX), S::i32s::splat(simd, 1));
-        let mut most = c.bitcast::<S::i32s>() & magnitude;
+        let mut most = S::i32s::splat(simd, 0);
         // Zero less one is more than any.
-        let mut least = (most - one).bitcast::<S::u32s>();
-        for (row, difference) in rows.iter().zip(&mut *differences) {
+        let mut least = S::u32s::splat(simd, u32::MAX);
+        for (row, wide) in rows.iter().zip(&mut *wide) {
             let x = S::f32s::from_slice(simd, &row[from + at..][..width]);
             let size = x.bitcast::<S::i32s>() & magnitude;
             most = most.max(size);
             least = least.min((size - one).bitcast::<S::u32s>());
             let x = x.widen();
-            (x.0 - wide.0).store_slice(&mut difference[at..at + half]);
-            (x.1 - wide.1).store_slice(&mut difference[at + half..at + width]);
+            x.0.store_slice(&mut wide[at..at + half]);
+            x.1.store_slice(&mut wide[at + half..at + width]);
         }
         largest = largest.max(most);
         span = span.max((most >> PLACES) - (least >> PLACES).bitcast::<S::i32s>());
@@ -145,27 +121,27 @@ fn subtract<S: Simd>(simd: S, tile: Tile<'_>, differences: &mut [Aligned<[f64; L
     (largest, span.as_slice().iter().fold(0, |a, b| a.max(*b)) as u32)
 }
 
-/// Σ w_i d_i over the terms of a mixed row: as many columns at a time as registers hold sums.
+/// Σ w_i x_i over the terms of a mixed row, kept within the finite values: as many columns at a time as registers hold sums.
 #[inline(always)]
 fn weighted_sum<S: Simd>(
     simd: S,
     terms: &[(usize, f64)],
-    differences: &[Aligned<[f64; LANES]>],
+    rows: &[Aligned<[f64; LANES]>],
     mut put: impl FnMut(usize, [S::f64s; 2]),
 ) {
     let width = S::f64s::LEN;
+    let (lowest, highest) = (S::f64s::splat(simd, f32::MIN.into()), S::f64s::splat(simd, f32::MAX.into()));
     for at in (0..LANES).step_by(HELD * width) {
         let mut sums = [S::f64s::splat(simd, 0.0); HELD];
         for &(i, weight) in terms {
-            let difference = &differences[i][at..at + HELD * width];
+            let row = &rows[i][at..at + HELD * width];
             for k in 0..HELD {
                 // Fused where the processor can.
-                sums[k] =
-                    S::f64s::from_slice(simd, &difference[k * width..][..width]).mul_add(S::f64s::splat(simd, weight), sums[k]);
+                sums[k] = S::f64s::from_slice(simd, &row[k * width..][..width]).mul_add(S::f64s::splat(simd, weight), sums[k]);
             }
         }
         for k in (0..HELD).step_by(2) {
-            put(at + k * width, [sums[k], sums[k + 1]]);
+            put(at + k * width, [sums[k].clamp(lowest, highest), sums[k + 1].clamp(lowest, highest)]);
         }
     }
 }
@@ -184,26 +160,24 @@ mod tests {
             let tile = |random: &mut fastrand::Rng| -> [f32; LANES] { std::array::from_fn(|_| random.f32() - 0.5) };
             let rows: Vec<_> = (0..n).map(|_| tile(&mut random)).collect();
             let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
-            let centre = tile(&mut random);
             let weights = |_| {
-                let weight = random.f64();
+                // Those of means, or less: else they are no plain sums.
+                let weight = random.f64() / n as f64;
                 (0..n).map(|_| if random.u32(..5) > 0 { if shared { weight } else { random.f64() } } else { 0.0 }).collect()
             };
             let mixing = Mixing::new((0..m).map(weights).collect());
             assert_eq!(PlainSums::of(&mixing).is_some(), shared, "{n} rows into {m}");
-            let mixed = MixedRows::new(&mixing, Values::F32(&[]));
+            let mixed = MixedRows::new(&mixing);
             let mut first = None;
             for level in levels() {
                 let mut room = Room::default();
                 let mut all = vec![[f64::NAN; LANES]; m];
                 dispatch!(level, simd => {
-                    let tile = Tile { rows: &rows, centre: &centre, at: 0 };
-                    mixed.tile(simd, tile, &mut room, || (), |i, at, sums| store(sums, &mut all[i][at..]));
+                    mixed.tile(simd, &rows, 0, &mut room, || (), |i, at, z| store(z, &mut all[i][at..]));
                 });
                 for (i, sums) in all.iter().enumerate() {
                     for (t, sum) in sums.iter().enumerate() {
-                        let difference = |row: &&[f32]| f64::from(row[t]) - f64::from(centre[t]);
-                        let exact: f64 = mixing.weights(i).iter().zip(&rows).map(|(w, row)| w * difference(row)).sum();
+                        let exact: f64 = mixing.weights(i).iter().zip(&rows).map(|(w, row)| w * f64::from(row[t])).sum();
                         assert!((sum - exact).abs() < 1e-14, "{n} rows into {m}, {level:?}: {sum} and {exact}");
                     }
                 }
@@ -211,6 +185,7 @@ mod tests {
             }
         }
     }
+
     /// The widest column counts, zeros do not, and a power of two may count as one place more.
     #[test]
     fn columns_span_their_binary_places() {
@@ -218,8 +193,8 @@ mod tests {
         let span = |rows: &[[f32; LANES]]| {
             let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
             let of = |level| {
-                let mut differences = vec![Aligned([0.0; LANES]); rows.len()];
-                dispatch!(level, simd => subtract(simd, Tile { rows: &rows, centre: rows[2], at: 0 }, &mut differences).1)
+                let mut wide = vec![Aligned([0.0; LANES]); rows.len()];
+                dispatch!(level, simd => widen(simd, &rows, 0, &mut wide).1)
             };
             let spans: Vec<u32> = levels().into_iter().map(of).collect();
             assert!(spans.iter().all(|span| *span == spans[0]), "{spans:?}");

@@ -18,9 +18,7 @@ mod plain_sums;
 use crate::dtype::Values;
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::pair_sums::Running;
-use crate::engines::passes::{
-    Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds,
-};
+use crate::engines::passes::{Centre, Columns, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds};
 use crate::error::{Error, Result};
 use crate::rows::Rows;
 use fearless_simd::Level;
@@ -159,21 +157,17 @@ impl Passes for CpuRows<'_> {
         Ok(self.engine.on_threads(|| gram::gram(Level::new(), &slices, &views)))
     }
 
-    async fn mix(&mut self, terms: &[Term], centre: usize, out: &mut [f32]) -> Result<Vec<usize>> {
+    /// In f64, where no centre is needed.
+    async fn mix(&mut self, terms: &[Term], _centre: usize, out: &mut [f32]) -> Result<Vec<usize>> {
         self.count(terms.len());
         let terms: Vec<_> = terms.iter().map(|t| (self.row(t.row), *t)).collect();
-        let centre = (centre != ORIGIN).then(|| self.row(centre));
-        Ok(self.engine.on_threads(|| mix::mix(Level::new(), &terms, centre, out)))
+        Ok(self.engine.on_threads(|| mix::mix(Level::new(), &terms, out)))
     }
 
     async fn coordinate(&mut self, what: &Columns<'_>, out: &mut [f32]) -> Result<Found> {
         self.count(what.rows.len());
         let slices = self.some(what.rows);
-        let centre = match what.first {
-            First::Mixed(mixed) => self.row(mixed.centre),
-            First::Rows | First::Counted(_) => Values::F32(&[]),
-        };
-        let notes = self.engine.on_threads(|| coordinate::coordinate(Level::new(), &slices, what, centre, out));
+        let notes = self.engine.on_threads(|| coordinate::coordinate(Level::new(), &slices, what, out));
         let bad = what.rows.iter().zip(notes.bad).filter(|(_, bad)| *bad).map(|(row, _)| *row).collect();
         Ok(Found { bad, outside: if what.diagnose { notes.outside } else { Vec::new() } })
     }
@@ -181,8 +175,8 @@ impl Passes for CpuRows<'_> {
     async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<ExactSum>> {
         self.count(rows.len());
         let slices = self.some(rows);
-        let centre = self.row(mixed.centre);
-        Ok(self.engine.on_threads(|| deviations::deviations(Level::new(), &slices, mixed.mixing, centre, sizes)))
+        let d = self.d();
+        Ok(self.engine.on_threads(|| deviations::deviations(Level::new(), &slices, mixed.mixing, d, sizes)))
     }
 
     async fn copy_row(&mut self, row: usize, out: &mut [f32]) -> Result<()> {

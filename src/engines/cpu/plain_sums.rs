@@ -6,7 +6,7 @@ use super::mixed::{HELD, Room};
 use crate::geometry::Mixing;
 use fearless_simd::{Simd, prelude::*};
 
-/// Multiples of plain sums. Where every sum is exact, so that the order of additions is of no account, by what each differs from the
+/// Means, or smaller multiples of plain sums: none is beyond the finite values. Where every sum is exact, so that the order of additions is of no account, by what each differs from the
 /// one they have in [common](Common), and else by [subsets](Subsets) of few rows: the same bits.
 pub(super) struct PlainSums {
     common: Common,
@@ -41,11 +41,15 @@ pub(super) const ALL: usize = 1 << GROUP;
 pub(super) const ACROSS: usize = 16;
 
 impl PlainSums {
-    /// Where all weights of each mixed row are the same, and enough is shared to save additions.
+    /// Where all weights of each mixed row are the same, none adds up to more than 1, and enough is shared to save additions.
     pub(super) fn of(mixing: &Mixing) -> Option<Self> {
         let (m, n) = (mixing.rows(), mixing.width());
         let uses = |i: usize| (0..n).filter(move |j| mixing.weights(i)[*j] != 0.0);
         let weights = mixing.plain()?;
+        // What rounding adds to a mean of the largest values is lost when it becomes an f32.
+        if (0..m).any(|i| weights[i].abs() * uses(i).count() as f64 > 1.0 + 1e-9) {
+            return None;
+        }
         let groups = n.div_ceil(GROUP);
         let additions = groups * (ALL - GROUP - 1 + m);
         if additions >= (0..m).map(|i| uses(i).count()).sum() {
@@ -61,7 +65,7 @@ impl PlainSums {
         self.weights.len() * (LANES / ACROSS)
     }
 
-    /// [`MixedRows::tile`](super::mixed::MixedRows::tile) of differences whose values span so many binary places.
+    /// [`MixedRows::tile`](super::mixed::MixedRows::tile) of values that span so many binary places.
     #[inline(always)]
     pub(super) fn tile<S: Simd>(
         &self,
@@ -89,10 +93,10 @@ impl Common {
         let beside: Vec<Vec<usize>> = (0..m).map(|i| others.iter().copied().filter(|&j| uses(i, j)).collect()).collect();
         let without: Vec<Vec<usize>> = (0..m).map(|i| rows.iter().copied().filter(|&j| !uses(i, j)).collect()).collect();
         let additions = rows.len() + beside.iter().chain(&without).map(Vec::len).sum::<usize>();
-        // Values of a column less than 2^(e + 1), all multiples of 2^(e - span - 23): n differences of two sum to less than
-        // n 2^(e + 2), which is exact up to 2^53 times the last place.
+        // Values of a column less than 2^(e + 1), all multiples of 2^(e - span - 23): n of them sum to less than n 2^(e + 1), which is
+        // exact up to 2^53 times the last place.
         let all = n.next_power_of_two().ilog2();
-        let places = (f64::MANTISSA_DIGITS - f32::MANTISSA_DIGITS).saturating_sub(1 + all);
+        let places = (f64::MANTISSA_DIGITS - f32::MANTISSA_DIGITS).saturating_sub(all);
         Self { rows, beside, without, exact: (additions < other_way).then_some(places) }
     }
 
@@ -106,12 +110,12 @@ impl Common {
         mut put: impl FnMut(usize, usize, [S::f64s; 2]),
     ) {
         let width = S::f64s::LEN;
-        let differences = &room.differences;
+        let rows = &room.rows;
         for at in (0..LANES).step_by(HELD * width) {
             let mut common = [S::f64s::splat(simd, 0.0); HELD];
             for row in &self.rows {
                 for k in 0..HELD {
-                    common[k] += S::f64s::from_slice(simd, &differences[*row][at + k * width..][..width]);
+                    common[k] += S::f64s::from_slice(simd, &rows[*row][at + k * width..][..width]);
                 }
             }
             let ways = self.beside.iter().zip(&self.without).zip(weights);
@@ -122,12 +126,12 @@ impl Common {
                 let mut sum = common;
                 for row in beside {
                     for k in 0..HELD {
-                        sum[k] += S::f64s::from_slice(simd, &differences[*row][at + k * width..][..width]);
+                        sum[k] += S::f64s::from_slice(simd, &rows[*row][at + k * width..][..width]);
                     }
                 }
                 for row in without {
                     for k in 0..HELD {
-                        sum[k] -= S::f64s::from_slice(simd, &differences[*row][at + k * width..][..width]);
+                        sum[k] -= S::f64s::from_slice(simd, &rows[*row][at + k * width..][..width]);
                     }
                 }
                 for k in (0..HELD).step_by(2) {
@@ -152,7 +156,7 @@ impl Subsets {
     ) {
         let width = S::f64s::LEN;
         room.table.resize(self.groups, Aligned([[0.0; ACROSS]; ALL]));
-        for (rows, sums) in room.differences.chunks(GROUP).zip(&mut room.table) {
+        for (rows, sums) in room.rows.chunks(GROUP).zip(&mut room.table) {
             for (j, row) in rows.iter().enumerate() {
                 for k in (0..ACROSS).step_by(width) {
                     let row = S::f64s::from_slice(simd, &row[at + k..][..width]);
@@ -182,9 +186,8 @@ impl Subsets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dtype::Values;
     use crate::engines::cpu::levels;
-    use crate::engines::cpu::mixed::{MixedRows, Tile, store};
+    use crate::engines::cpu::mixed::{MixedRows, store};
     use fearless_simd::dispatch;
 
     /// Means of all but a few rows, others for each mixed row.
@@ -192,18 +195,17 @@ mod tests {
         Mixing::means((0..n).map(|i| (0..n).filter(|j| (j + n - i) % n < n - leave_out).collect::<Vec<_>>()), n)
     }
 
-    /// Σ w (x − c) as it is summed at every width of vectors, and from subsets.
-    fn both(mixing: &Mixing, rows: &[[f32; LANES]], centre: usize) -> (Vec<Sums>, Sums) {
+    /// Σ w x as it is summed at every width of vectors, and from subsets.
+    fn both(mixing: &Mixing, rows: &[[f32; LANES]]) -> (Vec<Sums>, Sums) {
         let plain = PlainSums::of(mixing).expect("plain sums");
         let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
-        let mixed = MixedRows::new(mixing, Values::F32(rows[centre]));
+        let mixed = MixedRows::new(mixing);
         let mut room = Room::default();
         let (mut taken, mut subsets) = (Vec::new(), vec![[f64::NAN; LANES]; mixing.rows()]);
         for level in levels() {
             let mut sums = vec![[f64::NAN; LANES]; mixing.rows()];
             dispatch!(level, simd => {
-                let tile = Tile { rows: &rows, centre: rows[centre], at: 0 };
-                mixed.tile(simd, tile, &mut room, || (), |i, at, sum| store(sum, &mut sums[i][at..]));
+                mixed.tile(simd, &rows, 0, &mut room, || (), |i, at, sum| store(sum, &mut sums[i][at..]));
                 for at in (0..LANES).step_by(ACROSS) {
                     let put = |i: usize, at: usize, sum| store(sum, &mut subsets[i][at..]);
                     plain.subsets.sums(simd, &plain.weights, at, &mut room, || (), put);
@@ -235,13 +237,24 @@ mod tests {
             assert!(PlainSums::of(&mixing).expect("plain sums").common.exact.is_some(), "n = {n}");
             for (places, about) in [(3, 0), (18, 0), (26, 0), (60, 0), (10, -140), (3, 124), (200, -140)] {
                 let mut rows = rows(n, || value(places, about));
-                let (taken, subsets) = both(&mixing, &rows, n / 2);
+                let (taken, subsets) = both(&mixing, &rows);
                 assert!(taken.iter().all(|taken| bits(taken) == bits(&subsets)), "n = {n}, {places} places about 2^{about}");
                 rows[1] = [3e38; LANES];
-                let (taken, subsets) = both(&mixing, &rows, n / 2);
+                let (taken, subsets) = both(&mixing, &rows);
                 assert!(taken.iter().all(|taken| bits(taken) == bits(&subsets)), "n = {n}, {places} places, one far row");
             }
         }
+    }
+
+    /// A sum of weights that rounding made more than 1 leads to no infinity, nor does the narrowing to f32.
+    #[test]
+    fn means_of_the_largest_values_are_finite() {
+        for (n, leave_out) in [(9, 1), (25, 5), (60, 11), (101, 3)] {
+            let (taken, subsets) = both(&neighbors(n, leave_out), &vec![[f32::MAX; LANES]; n]);
+            assert!(taken.iter().chain([&subsets]).flat_map(|sums| sums.as_flattened()).all(|z| *z as f32 == f32::MAX), "n = {n}");
+        }
+        let twice = Mixing::new(vec![vec![2.0 / 25.0; 25]; 25]);
+        assert!(PlainSums::of(&twice).is_none());
     }
 
     /// What would be lost if the wide columns were summed in common too.
@@ -255,18 +268,18 @@ mod tests {
         rows[7] = [1e10; LANES];
         let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
         let sums = |plain: &PlainSums, span: u32| {
-            let differences = rows.iter().map(|row| Aligned(std::array::from_fn(|t| f64::from(row[t])))).collect();
-            let mut room = Room { differences, ..Room::default() };
+            let wide = rows.iter().map(|row| Aligned(std::array::from_fn(|t| f64::from(row[t])))).collect();
+            let mut room = Room { rows: wide, ..Room::default() };
             let mut sums = vec![[f64::NAN; LANES]; n];
             let level = fearless_simd::Level::new();
             dispatch!(level, simd => plain.tile(simd, span, &mut room, || (), |i, at, sum| store(sum, &mut sums[i][at..])));
             sums
         };
-        assert_eq!(plain.common.exact, Some(23));
+        assert_eq!(plain.common.exact, Some(24));
         let right = sums(&plain, 67);
-        assert_ne!(bits(&right), bits(&sums(&plain, 23)));
+        assert_ne!(bits(&right), bits(&sums(&plain, 24)));
         plain.common.exact = None;
-        assert_eq!(bits(&right), bits(&sums(&plain, 23)));
+        assert_eq!(bits(&right), bits(&sums(&plain, 24)));
     }
 
     fn bits(sums: &[[f64; LANES]]) -> Vec<u64> {
