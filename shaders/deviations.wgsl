@@ -6,7 +6,7 @@
 //
 // N is a constant that the host writes before this text.
 
-const BLOCK = 4096u;
+const BLOCK = 2048u;
 const THREADS = 64u;
 
 @group(0) @binding(3) var<storage, read_write> sums: array<f32>;

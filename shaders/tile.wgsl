@@ -6,7 +6,7 @@
 //
 // notes    raised to the largest magnitude (as bits) of each row, in the order of rows
 
-const BLOCK = 4096u;
+const BLOCK = 2048u;
 const THREADS = 256u;
 // Vectors of four rows: ceil(rows / 4), or as many of them as a group looks at.
 override QUADS: u32 = 1u;

@@ -11,18 +11,22 @@ const LEAST = 1e-30f;
 // Most rows of an invocation.
 const MOST_SHARE = 4u;
 
-// 1 / r_i of the scaled row. Sums of 64 blocks are summed: an error of some 64 + blocks / 64 roundings, not of all blocks.
-fn inverse_distance(i: u32) -> f32 {
+// What `gathered` does not use meanwhile: the sums of invocations that share a row.
+var<workgroup> shared_sums: array<f32, THREADS>;
+
+// The sum over every step-th block from the first on. Sums of 64 blocks are summed: an error of some 64 + blocks / 64 roundings, not of all
+// blocks.
+fn sum_of_blocks(i: u32, first: u32, step: u32) -> f32 {
     let padded = (params.rows + 3u) / 4u * 4u;
     var square = 0.0;
-    for (var begin = 0u; begin < params.blocks; begin += 64u) {
+    for (var begin = first; begin < params.blocks; begin += 64u * step) {
         var some = 0.0;
-        for (var block = begin; block < min(begin + 64u, params.blocks); block++) {
+        for (var block = begin; block < min(begin + 64u * step, params.blocks); block += step) {
             some += sums[block * padded + i];
         }
         square += some;
     }
-    return inverseSqrt(max(square, LEAST));
+    return square;
 }
 
 @compute @workgroup_size(256)
@@ -32,8 +36,22 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     var pulls = 0.0;
     var change = 0.0;
     var inverse: array<f32, MOST_SHARE>;
+    // Where rows are few several invocations share one: a few that take all blocks one after another would wait for memory most of the time.
+    let shares = max(1u, THREADS / max(many, 1u));
+    if shares > 1u && lane < shares * many {
+        shared_sums[lane] = sum_of_blocks(lane % many, lane / many, shares);
+    }
+    workgroupBarrier();
     for (var i = lane; i < many; i += THREADS) {
-        inverse[i / THREADS] = inverse_distance(i);
+        var square = 0.0;
+        if shares > 1u {
+            for (var share = 0u; share < shares; share++) {
+                square += shared_sums[share * many + i];
+            }
+        } else {
+            square = sum_of_blocks(i, 0u, 1u);
+        }
+        inverse[i / THREADS] = inverseSqrt(max(square, LEAST));
         pulls += rows[i].weight * inverse[i / THREADS];
     }
     let total = gathered(lane, pulls, false);

@@ -200,6 +200,15 @@ impl Engine {
         }
     }
 
+    /// [`Engine::load`] of momentums.
+    pub(crate) async fn load_momentums(&self, rows: &Rows<'_>) -> Result<Matrix> {
+        match &self.kind {
+            #[cfg(feature = "gpu")]
+            Kind::Gpu(gpu) => Ok(Matrix { store: Store::Gpu(gpu.load_momentums(rows).await?) }),
+            _ => self.load(rows).await,
+        }
+    }
+
     /// [`Engine::load`], waiting for it.
     ///
     /// # Errors

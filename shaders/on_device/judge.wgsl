@@ -9,7 +9,6 @@
 
 var<workgroup> kept: array<Row, LANES>;
 var<workgroup> wrong: atomic<u32>;
-var<workgroup> count: u32;
 var<workgroup> at_centre: u32;
 var<workgroup> centre_size: u32;
 
@@ -28,24 +27,24 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     let about_row = made.centre < GIVEN;
     let again_already = status[HIDDEN] != 0u;
     measure(lane, m);
-    if lane == 0u {
-        for (var i = 0u; i < m; i++) {
-            if chosen[i].index == made.centre {
-                centre_size = notes[i];
-                at_centre = i;
-            }
-            if notes[i] < EXPONENT {
-                kept[count] = chosen[i];
-                sizes[count] = notes[i];
-                count++;
-            }
+    var row = Row();
+    var largest = EXPONENT;
+    if lane < m {
+        row = chosen[lane];
+        largest = notes[lane];
+        notes[lane] = 0u;
+        if row.index == made.centre {
+            centre_size = largest;
+            at_centre = lane;
         }
+    }
+    let position = place_among(lane, m, largest < EXPONENT);
+    if largest < EXPONENT {
+        kept[position] = row;
+        sizes[position] = largest;
     }
     storageBarrier();
     workgroupBarrier();
-    if lane < m {
-        notes[lane] = 0u;
-    }
     let size = middle_size(lane, count);
     if lane < count && !fits(max(sizes[lane], select(size, max(size, centre_size), about_row)), kept[lane].scale) {
         atomicStore(&wrong, 1u);
@@ -55,7 +54,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
     let best = most_central(lane, m);
     // Scores mean something only where all products do.
-    if lane == 0u && about_row && atomicLoad(&wrong) == 0u && central_scores[at_centre] > 16.0 * central_scores[best] {
+    if lane == 0u && about_row && atomicLoad(&wrong) == 0u && scores[at_centre] > 16.0 * scores[best] {
         atomicStore(&wrong, 1u);
     }
     workgroupBarrier();

@@ -17,21 +17,18 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     let width = (m + 3u) / 4u * 4u;
     let means = (2u * whole.rows * whole.rows + 63u) / 64u * 64u;
     measure(lane, m);
-    if lane < m {
-        for (var j = 0u; j < m; j++) {
-            let d = distances[j * m + lane];
-            var rank = 0u;
-            for (var k = 0u; k < m; k++) {
-                let other = distances[k * m + lane];
-                rank += select(0u, 1u, other < d || (other == d && k < j));
-            }
-            let taken = rank < what.y;
+    if lane < shares(m) * m {
+        let i = lane % m;
+        for (var j = lane / m; j < m; j += shares(m)) {
+            let taken = rank_near(i, j, m, true) < what.y;
             let weight = select(vec2<f32>(), w / chosen[j].scale, taken);
-            weights[2u * (j * m + lane)] = weight.x;
-            weights[2u * (j * m + lane) + 1u] = weight.y;
-            weights[means + (2u + j) * width + lane] = select(0.0, 1.0, taken);
+            weights[2u * (j * m + i)] = weight.x;
+            weights[2u * (j * m + i) + 1u] = weight.y;
+            weights[means + (2u + j) * width + i] = select(0.0, 1.0, taken);
             atomicAdd(&uses[j], select(0u, 1u, taken));
         }
+    }
+    if lane < m {
         weights[means + lane] = w.x;
         weights[means + width + lane] = w.y;
     }

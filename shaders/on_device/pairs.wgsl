@@ -12,6 +12,8 @@
 // The distance of rows that are too far for f32.
 const FAR = 1e36f;
 
+// By its bits: scales are positive.
+var<workgroup> most_scale: atomic<u32>;
 var<workgroup> largest_scale: f32;
 
 fn product(i: u32, j: u32) -> f32 {
@@ -44,12 +46,12 @@ fn distance2(i: u32, j: u32) -> f32 {
 
 // Forms the distances of m rows. All invocations call it.
 fn measure(lane: u32, m: u32) {
+    if lane < m {
+        atomicMax(&most_scale, bitcast<u32>(chosen[lane].scale));
+    }
+    workgroupBarrier();
     if lane == 0u {
-        var most = 0.0;
-        for (var i = 0u; i < m; i++) {
-            most = max(most, chosen[i].scale);
-        }
-        largest_scale = most;
+        largest_scale = bitcast<f32>(atomicLoad(&most_scale));
     }
     workgroupBarrier();
     for (var pair = lane; pair < m * m; pair += LANES) {

@@ -128,7 +128,7 @@ fn any_memory_budget() {
     let mut failures = Failures::default();
     let (n, f, d) = (8, 2, 40_001);
     let whole = 4 * (n * d) as u64;
-    let least = 6 * 4 * (n * 4096) as u64;
+    let least = 6 * 4 * (n * 2048) as u64;
     // Ten slabs that stream; four that stay between reads; the smallest budget that is accepted.
     let budgets = [2 * whole / 3, 2 * whole, least];
     let small: Vec<Engine> = budgets.iter().map(|&b| small_sample(gpu_with_budget(b))).collect();
@@ -153,17 +153,17 @@ fn any_memory_budget() {
     }
 }
 
-/// More than a binding's usual 128 MiB, and more than one slab.
+/// More than a binding's usual 128 MiB, and more than one slab on the device.
 #[cfg(feature = "gpu")]
 #[test]
-fn more_than_128_mebibytes() {
+fn more_than_256_mebibytes() {
     use crate::families::{Case, Random};
     use resam::rules::{Krum, Median, Rule};
-    let (n, d) = (5, 7_500_001);
+    let (n, d) = (5, 13_500_001);
     let mut random = Random::new(1);
     let data: Vec<f32> = (0..n * d).map(|_| f32::from_bits(random.bits() & 0xbfff_ffff) - 1.0).collect();
     let case = Case { family: "large", n, f: 1, d, byzantine: Vec::new(), data };
-    assert!(4 * case.data.len() > 128 << 20);
+    assert!(4 * case.data.len() > 256 << 20);
     let gpu = crate::device::gpu();
     let matrix = gpu.load_blocking(&case.rows()).expect("a matrix");
     for rule in [&Median::default() as &dyn Rule, &Krum::default()] {

@@ -120,7 +120,7 @@ fn agree<T: Element + bytemuck::Pod>(program: &Program, n: usize, d: usize, at: 
             let same = if around { same } else { Err("values around the result were written".into()) };
             failures.note(|| format!("{} of {n} x {d} at {at:?} into {before}..", rule.spec()), same);
             // Neither the rows nor the result went over the bus: tables of the rows did, and sums of blocks, and the sample.
-            let tables = (n * n * 64 + 4 * n * (device::SAMPLE + 128) + 8 * (n * n + 4 * n) * d.div_ceil(4096) + 4096) as u64;
+            let tables = (n * n * 64 + 4 * n * (device::SAMPLE + 128) + 8 * (n * n + 4 * n) * d.div_ceil(2048) + 4096) as u64;
             let moved = (report.bytes_uploaded, report.bytes_downloaded);
             // These look at columns of their own.
             let looks = ["dnc", "signguard"].contains(&rule.name());
@@ -172,7 +172,7 @@ fn steps<T: Element + bytemuck::Pod>(program: &Program, n: usize, d: usize, at: 
             let report = there.step_and_aggregate_to_blocking(&*rule, &placed, f, &DeviceVector::new(&out)).expect("an aggregate");
             failures.note(|| format!("{}, step {step}", rule.spec()), same_bits(&program.read(&out), &want.values));
             // Sums of blocks, samples and tables go over the bus, gradients and results do not.
-            let few = (4096 + 8 * n * (n + device::SAMPLE) * d.div_ceil(4096) + 256 * n * n) as u64;
+            let few = (4096 + 8 * n * (n + device::SAMPLE) * d.div_ceil(2048) + 256 * n * n) as u64;
             assert!(report.bytes_uploaded.max(report.bytes_downloaded) < few, "{}: {report:?}", rule.spec());
             assert_eq!(report.absent.is_empty(), step != 1);
             assert_eq!(unmoved(report), unmoved(want.report), "{}, step {step}", rule.spec());

@@ -1,7 +1,7 @@
 //! Rows and results that stand in buffers of the caller's, on a device that it shares with an engine.
 
 use super::device::{Device, Use};
-use super::layout::{BINDING, Chunk, Layout};
+use super::layout::{BINDING, Chunk, Layout, UPLOADED};
 use super::params::{Params, groups};
 use super::pool::Buffer;
 use super::shader::{BLOCK, Kernel};
@@ -105,7 +105,7 @@ impl DeviceRows {
                     "rows of more bytes than the device can bind at once must begin at multiples of 4".into(),
                 ));
             }
-            (Layout::new(device, self.n, self.d, self.dtype)?, None)
+            (Layout::new(device, self.n, self.d, self.dtype, UPLOADED)?, None)
         };
         Ok(Foreign { rows: self.clone(), layout, whole })
     }

@@ -15,8 +15,10 @@ use crate::plan::{DeviceSolve, Mix, Plan, Stat};
 use crate::rules::{Cohort, NonFinite, Rule};
 use std::sync::{Arc, Mutex};
 
-/// Columns that are looked at to find a central row.
-const SAMPLE: usize = 512;
+/// Columns in which one group looks for a central row of n: fewer of many rows, each of which has a pair with all others.
+fn looked_at(n: usize) -> usize {
+    (1 << 14) / n.clamp(32, 128)
+}
 
 /// Most rows of a rule on distances: one group looks at all pairs of them. (Mesa's software rasterizer ends loops after 65,535 iterations
 /// of a shader, which more rows would reach.)
@@ -255,7 +257,7 @@ impl DeviceRule {
                 first: device.filled(Use::Storage, &RowEntry::plain(&[0])).own(),
             }
         });
-        let columns: Vec<u32> = pivot::columns(d, SAMPLE, 0x5eed).into_iter().map(|k| k as u32).collect();
+        let columns: Vec<u32> = pivot::columns(d, looked_at(n), 0x5eed).into_iter().map(|k| k as u32).collect();
         let pairs = n * (n + 1) / 2;
         let table = match solve {
             DeviceSolve::Nearest { .. } => means_at(n) + 4 * means_vectors(n, n),

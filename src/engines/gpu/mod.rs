@@ -139,7 +139,13 @@ impl GpuEngine {
     /// Copies rows to the device.
     pub(crate) async fn load(&self, rows: &Rows<'_>) -> Result<Resident> {
         self.takes(rows.n())?;
-        Resident::load(&self.device, rows).await
+        Resident::load(&self.device, rows, layout::RESIDENT).await
+    }
+
+    /// Copies momentums to the device. The gradients that step them are uploaded slab by slab.
+    pub(crate) async fn load_momentums(&self, rows: &Rows<'_>) -> Result<Resident> {
+        self.takes(rows.n())?;
+        Resident::load(&self.device, rows, layout::UPLOADED).await
     }
 
     /// Passes over rows in host memory, timed on the device if asked; they stay on the device between the passes of a call if the budget allows.

@@ -60,7 +60,7 @@ pub(crate) const MOST_ROWS: usize = 1024;
 const MOST_ENTRIES: usize = MOST_ROWS + 2;
 
 /// Columns a group of a tiled kernel sums, as in `tile.wgsl`.
-pub(crate) const BLOCK: usize = 4096;
+pub(crate) const BLOCK: usize = 2048;
 
 /// Vectors of four words that a group of the reading kernel reads, as in `read.wgsl`.
 pub(crate) const READ_VECTORS: usize = 8192;

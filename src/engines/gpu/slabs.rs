@@ -3,7 +3,7 @@
 
 use super::buffers::Foreign;
 use super::device::{Device, Use};
-use super::layout::{Chunk, Layout};
+use super::layout::{Chunk, Layout, UPLOADED};
 use super::pool::Buffer;
 use crate::dtype::Dtype;
 use crate::engines::passes::Traffic;
@@ -111,9 +111,10 @@ pub(crate) struct Resident {
 }
 
 impl Resident {
-    pub(crate) async fn load(device: &Arc<Device>, rows: &Rows<'_>) -> Result<Self> {
+    /// Copies rows to the device, in slabs of some bytes.
+    pub(crate) async fn load(device: &Arc<Device>, rows: &Rows<'_>, bytes: u64) -> Result<Self> {
         let (mark, dtype) = (device.mark(), rows.dtype());
-        let layout = Layout::new(device, rows.n(), rows.d(), dtype)?;
+        let layout = Layout::new(device, rows.n(), rows.d(), dtype, bytes)?;
         let everyone: Vec<usize> = (0..rows.n()).collect();
         let mut slabs = Vec::new();
         for chunk in layout.chunks() {
@@ -194,10 +195,10 @@ impl Resident {
         self.device.check(mark)
     }
 
-    /// New rows from old ones by index; `None` is a row of zeros. Copied on the device.
+    /// New rows from old ones by index; `None` is a row of zeros. Copied on the device, into slabs as of momentums.
     pub(crate) fn rearrange(&mut self, rows: &[Option<usize>]) -> Result<()> {
         let mark = self.device.mark();
-        let layout = Layout::new(&self.device, rows.len(), self.d(), self.dtype)?;
+        let layout = Layout::new(&self.device, rows.len(), self.d(), self.dtype, UPLOADED)?;
         let mut encoder = self.device.encoder();
         let mut slabs = Vec::new();
         for new in layout.chunks() {
