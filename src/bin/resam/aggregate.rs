@@ -126,6 +126,10 @@ pub(crate) fn run(args: AggregateArgs) -> Result<(), Failure> {
     if !result.report.converged {
         print::note(format_args!("warning: {} stopped before it converged", result.report.rule));
     }
+    if args.output.is_some() && args.report.is_none() && !result.report.non_finite.is_empty() {
+        let rows = print::some(result.report.non_finite.iter());
+        print::note(format_args!("warning: rows with NaN or infinite values: {rows}"));
+    }
     match (to_stdout, args.output.is_some() || args.report.is_some()) {
         (true, _) => print::out(&json),
         (false, false) => print::out(&summary(&result)),

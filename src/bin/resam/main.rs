@@ -15,6 +15,8 @@ mod picture;
 mod place;
 mod print;
 #[cfg(feature = "train")]
+mod progress;
+#[cfg(feature = "train")]
 mod reproduce;
 mod rules;
 #[cfg(feature = "train")]

@@ -116,10 +116,7 @@ pub(crate) fn run(mut args: RulesArgs) -> Result<(), Failure> {
     if let [only] = &listed[..] {
         text.extend(Known::of(&**only, &args).refused.map(|e| format!("refused: {e}\n")));
     }
-    let sources = listed.iter().map(|rule| Known::of(&**rule, &args)).flat_map(|known| [known.lambda, known.kappa]).flatten();
-    let mut sources: Vec<String> = sources.filter_map(source).map(|s| format!("  {s}\n")).collect();
-    sources.sort_unstable();
-    sources.dedup();
+    let sources = sources(&listed, &args);
     if !sources.is_empty() {
         text += &format!("sources:\n{}", sources.concat());
     }
@@ -160,6 +157,24 @@ fn table(listed: &[std::sync::Arc<dyn Rule>], args: &RulesArgs) -> Vec<[String; 
         }
     };
     [columns.map(String::from)].into_iter().chain(listed.iter().map(|r| row(&**r))).collect()
+}
+
+/// Where values come from and why there are none, a line each with the rules of which it is said.
+fn sources(listed: &[std::sync::Arc<dyn Rule>], args: &RulesArgs) -> Vec<String> {
+    let mut all: Vec<(&str, Vec<String>)> = Vec::new();
+    for rule in listed {
+        let known = Known::of(&**rule, args);
+        for source in [known.lambda, known.kappa].into_iter().flatten().filter_map(source) {
+            let at = all.iter().position(|(said, _)| *said == source).unwrap_or(all.len());
+            if at == all.len() {
+                all.push((source, Vec::new()));
+            }
+            if all[at].1.last() != Some(&rule.spec()) {
+                all[at].1.push(rule.spec());
+            }
+        }
+    }
+    all.into_iter().map(|(source, rules)| format!("  {}: {source}\n", rules.join(", "))).collect()
 }
 
 /// κ with NNM before the rule.

@@ -2,8 +2,6 @@
 
 use std::{
     fmt::Write,
-    io,
-    io::IsTerminal,
     num::NonZeroUsize,
     path::PathBuf,
     sync::{
@@ -15,11 +13,11 @@ use std::{
 };
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::ThreadPoolBuilder;
 use resam::{
     Engine, Spec,
     attacks::{self, AttackError, Scene},
+    rules::Cohort,
     train::{
         BoxError, Config, Model, Network, Point, RuleServer, Split, TrainError,
         datasets::{self, Source},
@@ -32,6 +30,7 @@ use crate::{
     picture::Figure,
     place::{Place, TrainOn},
     print,
+    progress::Progress,
     settings::Settings,
 };
 
@@ -183,10 +182,10 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
     let names = figure.names();
 
     let data = &source.load(args.settings.data.as_deref())?;
-    let bar = bar(args.quiet, jobs.len() * config.steps);
+    let progress = Progress::new(args.quiet, jobs.len() * config.steps);
     let task = Task { place, model, data, config };
-    let (runs, failure) = in_parallel(place.threads(args.threads), &jobs, |job| task.run(job, &bar));
-    bar.finish_and_clear();
+    let (runs, failure) = in_parallel(place.threads(args.threads), &jobs, |job| task.run(job, &progress));
+    progress.end();
     let failure = match failure {
         Some(error) if runs.iter().all(Option::is_none) => return Err(error),
         failure => failure,
@@ -253,30 +252,20 @@ impl TrainArgs {
     }
 }
 
-/// A bar of so many steps.
-pub fn bar(quiet: bool, steps: usize) -> ProgressBar {
-    let target = match quiet || !io::stderr().is_terminal() {
-        true => ProgressDrawTarget::hidden(),
-        false => ProgressDrawTarget::stderr(),
-    };
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} steps, {eta} left");
-    ProgressBar::with_draw_target(Some(steps as u64), target).with_style(style.expect("the template is valid"))
-}
-
 impl Task<'_> {
     /// Trains once.
-    pub fn run(&self, job: &Job, bar: &ProgressBar) -> Result<Run, BoxError> {
+    pub fn run(&self, job: &Job, progress: &Progress) -> Result<Run, BoxError> {
         let config = Config { beta: job.beta, ..self.config.clone() };
         let mut attack = attacks::by_name(job.attack)?;
         let server = server(self.place.engine(), job.rule, &config)?;
         let mut points: Vec<Point> = vec![];
-        let mut progress = |point: &Point| {
-            bar.inc((point.step - points.last().map_or(0, |last| last.step)) as u64);
+        let mut note = |point: &Point| {
+            progress.add((point.step - points.last().map_or(0, |last| last.step)) as u64);
             points.push(*point);
         };
-        let ended = self.place.train((self.model, self.data, &config), &mut *attack, server, &mut progress);
+        let ended = self.place.train((self.model, self.data, &config), &mut *attack, server, &mut note);
         let last = points.last().map_or(0, |last| last.step);
-        bar.inc(config.steps.saturating_sub(last) as u64); // those that a run which broke off has no need of
+        progress.add(config.steps.saturating_sub(last) as u64); // those that a run which broke off has no need of
         let (diverged, refused) = match ended {
             Ok(_) => (false, None),
             // A rule that breaks is a result of the experiment, not of the command.
@@ -306,7 +295,11 @@ pub fn try_out(attack: &str, config: &Config) -> Result<Option<AttackError>, Att
 pub fn server(engine: &Engine, rule: &str, config: &Config) -> Result<RuleServer, BoxError> {
     let spec: Spec = rule.parse()?;
     let f = spec.f_or(config.byzantine);
-    Ok(RuleServer::new(engine, spec.into_rule(), config.workers, f)?)
+    let rule = spec.into_rule();
+    // What no step could do without, such as a row that FLTrust trusts, must not wait for the first.
+    let members: Vec<usize> = (0..config.workers).collect();
+    rule.admit(&Cohort { total: config.workers, members: &members, f, d: 0 })?;
+    Ok(RuleServer::new(engine, rule, config.workers, f)?)
 }
 
 fn curve((rule, beta): (&str, f32), run: &Run) -> Curve {
@@ -467,9 +460,9 @@ mod tests {
         let model = &datasets::by_name("digits").unwrap().model("logistic").unwrap();
         let task = Task { place: &Place::Host(Engine::cpu()), model, data, config };
         for (rule, ends) in [("average", (true, false)), ("krum:f=1", (false, true)), ("krum", (false, false))] {
-            let bar = bar(true, config.steps);
-            let run = task.run(&Job { attack: "nan", rule, beta: 0.0 }, &bar).unwrap();
-            assert_eq!(((run.diverged, run.refused.is_some()), bar.position()), (ends, 20), "{rule}");
+            let progress = Progress::new(true, config.steps);
+            let run = task.run(&Job { attack: "nan", rule, beta: 0.0 }, &progress).unwrap();
+            assert_eq!(((run.diverged, run.refused.is_some()), progress.done()), (ends, 20), "{rule}");
         }
     }
 }

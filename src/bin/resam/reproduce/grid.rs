@@ -208,6 +208,14 @@ mod tests {
     }
 
     #[test]
+    fn rules_that_lack_something_are_left_out() {
+        let text = TEXT.replace("'average', 'bulyan'", "'fltrust', 'fltrust:row=0'");
+        let (keys, left_out) = Grid::parse(&text).unwrap().runs(&Engine::cpu()).unwrap();
+        assert!(left_out.iter().all(|reason| reason.contains("fltrust: row = none")) && !left_out.is_empty(), "{left_out:?}");
+        assert!(keys.iter().all(|key| key.rule == "fltrust:row=0") && !keys.is_empty());
+    }
+
+    #[test]
     fn attacks_without_a_row_are_left_out() {
         // With f = 7 there are 8 honest workers, with f = 3 there are 12.
         let text = TEXT.replace("'none', 'alie'", "'alie:z=max', 'mimic:worker=11', 'foe:nu=search', 'label_flip'");

@@ -6,7 +6,8 @@ mod results;
 
 use crate::place::{Place, TrainOn};
 use crate::print;
-use crate::train::{Job, Task, bar, in_parallel, largest_lambda};
+use crate::progress::Progress;
+use crate::train::{Job, Task, in_parallel, largest_lambda};
 use clap::Args;
 use grid::{Grid, Key};
 use resam::attacks;
@@ -173,13 +174,13 @@ impl ReproduceArgs {
         open: &[&Key],
         results: &Results,
     ) -> (Vec<Outcome>, Option<BoxError>) {
-        let bar = bar(self.quiet, open.iter().map(|key| key.steps).sum());
+        let progress = Progress::new(self.quiet, open.iter().map(|key| key.steps).sum());
         let one = |key: &&Key| -> Result<Outcome, BoxError> {
             let start = Instant::now();
             let (data, config) = (&data[&key.dataset], &key.config()?);
             let model = &place.put(datasets::by_name(&key.dataset)?.model(&key.model)?);
             let task = Task { place, model, data, config };
-            let run = task.run(&Job { attack: &key.attack, rule: &key.rule, beta: key.beta }, &bar)?;
+            let run = task.run(&Job { attack: &key.attack, rule: &key.rule, beta: key.beta }, &progress)?;
             let lambda = largest_lambda(&run);
             let outcome = Outcome {
                 key: (*key).clone(),
@@ -193,7 +194,7 @@ impl ReproduceArgs {
             Ok(outcome)
         };
         let (ended, failure) = in_parallel(place.threads(self.threads), open, one);
-        bar.finish_and_clear();
+        progress.end();
         (ended.into_iter().flatten().collect(), failure)
     }
 }
