@@ -81,14 +81,10 @@ fn load_tile(at: u32, end: u32, lane: u32, anchored: bool) {
             var values = vec4<f32>();
             if at + k < end {
                 let i = first_row(item / WIDTH);
-                let bits = vec4(entry(i, at + k), entry(i + 1u, at + k), entry(i + 2u, at + k), entry(i + 3u, at + k));
+                let entries = Entries(entry(i), entry(i + 1u), entry(i + 2u), entry(i + 3u));
+                let bits = bits_of_entries(entries, at + k);
                 loaded[turn] = max(loaded[turn], bits & vec4(0x7fffffffu));
-                values = vec4(
-                    centred(i, bits.x, centres[k], anchored),
-                    centred(i + 1u, bits.y, centres[k], anchored),
-                    centred(i + 2u, bits.z, centres[k], anchored),
-                    centred(i + 3u, bits.w, centres[k], anchored),
-                );
+                values = centred(entries, bits, centres[k], about == MEDIAN, anchored);
             }
             tile[k * QUADS + item / WIDTH] = values;
         }
@@ -101,24 +97,47 @@ fn first_row(q: u32) -> u32 {
     return 4u * (q + select(shift.x, shift.y, q >= SPLIT));
 }
 
-// The bits of a row's value; those of zero beyond the last row.
-fn entry(i: u32, column: u32) -> u32 {
-    if i < params.rows {
-        return bits_at(rows[i].index, column);
-    }
-    return 0u;
+// Four rows beside each other.
+struct Entries {
+    a: Row,
+    b: Row,
+    c: Row,
+    d: Row,
 }
 
-// A row's value, scaled, about the midpoint of two; zero beyond the last row.
-fn centred(i: u32, bits: u32, about: vec2<f32>, anchored: bool) -> f32 {
-    if i >= params.rows {
-        return 0.0;
+// A row that takes part; one of zeros beyond the last one.
+fn entry(i: u32) -> Row {
+    if i < params.rows {
+        return rows[i];
     }
+    return Row(ORIGIN, 0.0, 0.0, 0.0);
+}
+
+// The bits of the rows' values in a column. All are asked for before one is looked at.
+fn bits_of_entries(rows: Entries, column: u32) -> vec4<u32> {
+    let index = vec4(rows.a.index, rows.b.index, rows.c.index, rows.d.index);
+    let is_real = index < vec4(GIVEN);
+    let at = params.base + select(vec4<u32>(), index, is_real) * params.stride + column;
+    let bits = vec4(x_at(at.x), x_at(at.y), x_at(at.z), x_at(at.w));
+    if all(is_real) {
+        return bits;
+    }
+    return select(select(vec4<u32>(), vec4(given[column]), index == vec4(GIVEN)), bits, is_real);
+}
+
+// The rows' values, scaled, about one, or about the midpoint of two.
+fn centred(rows: Entries, bits: vec4<u32>, about: vec2<f32>, is_between: bool, anchored: bool) -> vec4<f32> {
     // Scaled first: the difference of two huge values would overflow. The midpoint is taken of the differences, where it is rounded to
     // their size.
-    let s = select(rows[i].scale, rows[i].weight, anchored);
-    let v = opaque(bitcast<f32>(bits) * s);
-    return 0.5 * (v - about.x * s) + 0.5 * (v - about.y * s);
+    var s = vec4(rows.a.scale, rows.b.scale, rows.c.scale, rows.d.scale);
+    if anchored {
+        s = vec4(rows.a.weight, rows.b.weight, rows.c.weight, rows.d.weight);
+    }
+    let v = bitcast<vec4<f32>>(bitcast<vec4<u32>>(bitcast<vec4<f32>>(bits) * s) ^ vec4(params.zero));
+    if is_between {
+        return 0.5 * (v - about.x * s) + 0.5 * (v - about.y * s);
+    }
+    return v - about.x * s;
 }
 
 // Hands the largest magnitudes of the group's columns to the host. All invocations call it, after the last tile.
