@@ -144,7 +144,9 @@ impl Engine {
             "auto" | "gpu" => gpu(None).await,
             "gpus" => {
                 let real = adapters().await.iter().filter(|a| a.real).count();
-                let all = futures::stream::iter(0..real.max(1)).then(|k| gpu(Some(format!("gpu#{k}")))).collect::<Vec<_>>().await;
+                // Of none the error names what was asked for.
+                let names = if real == 0 { vec![name.into()] } else { (0..real).map(|k| format!("gpu#{k}")).collect() };
+                let all = futures::stream::iter(names).then(|name| gpu(Some(name))).collect::<Vec<_>>().await;
                 Self::several(all.into_iter().collect::<Result<_>>()?)
             }
             _ => gpu(Some(name.into())).await,

@@ -88,15 +88,14 @@ impl FromStr for Spec {
             })
             .collect();
         let last = stages.pop().ok_or_else(|| Error::spec(text, "it is empty"))?;
-        let names = |names: &mut dyn Iterator<Item = &'static str>| names.collect::<Vec<_>>().join(", ");
         let rule: Stage<dyn Rule> = last.read(rules::build, || match pre::names().any(|name| name == last.name) {
             true => format!("'{}' is a pre-aggregation, a rule must follow it", last.name),
-            false => format!("no rule is named '{}'; known: {}", last.name, names(&mut rules::names())),
+            false => format!("no rule is named '{}'; {}", last.name, known(last.name, rules::names())),
         })?;
         let before = |stage: &Text| {
             stage.read(pre::build, || match rules::names().any(|name| name == stage.name) {
                 true => format!("'{}' is a rule, which ends a specification", stage.name),
-                false => format!("no pre-aggregation is named '{}'; known: {}", stage.name, names(&mut pre::names())),
+                false => format!("no pre-aggregation is named '{}'; {}", stage.name, known(stage.name, pre::names())),
             })
         };
         let stages: Vec<Stage<dyn PreAggregation>> = stages.iter().map(before).collect::<Result<_>>()?;
@@ -104,6 +103,14 @@ impl FromStr for Spec {
         let rule = if stages.is_empty() { rule.into_inner() } else { Arc::new(Chain::new(stages, rule)) };
         Ok(Self { rule, own })
     }
+}
+
+/// The names that are known, and the one that was meant, if it can be told.
+fn known(name: &str, names: impl Iterator<Item = &'static str>) -> String {
+    let names: Vec<&str> = names.collect();
+    let alike = names.iter().map(|known| (strsim::jaro_winkler(name, known), known)).filter(|(alike, _)| *alike > 0.75);
+    let meant = alike.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(String::new(), |(_, known)| format!("did you mean '{known}'? "));
+    format!("{meant}known: {}", names.join(", "))
 }
 
 #[cfg(test)]
@@ -146,7 +153,9 @@ mod tests {
     fn bad_specifications_say_what_is_wrong() {
         for (text, part) in [
             ("", "no rule is named ''"),
-            ("krumm", "no rule is named 'krumm'"),
+            ("krumm", "no rule is named 'krumm'; did you mean 'krum'? known: average"),
+            ("trimed_mean", "did you mean 'trimmed_mean'?"),
+            ("nmm+krum", "did you mean 'nnm'?"),
             ("krum:", "not key=value"),
             ("krum:neighbors", "not key=value"),
             ("krum:neighbors=", "not key=value"),
@@ -155,7 +164,7 @@ mod tests {
             ("krum:m=3", "no parameter 'm'"),
             ("median:f=1,f=2", "given twice"),
             ("median+krum", "'median' is a rule"),
-            ("nothing+krum", "no pre-aggregation is named 'nothing'"),
+            ("nothing+krum", "no pre-aggregation is named 'nothing'; known: nnm"),
             ("krum+nnm", "'nnm' is a pre-aggregation"),
             ("nnm:k=1+krum", "no parameter 'k'"),
             ("clipping+krum", "c = none"),

@@ -86,5 +86,10 @@ fn resolve(path: &Path) -> std::io::Result<PathBuf> {
     }
     let name = path.file_name().ok_or(std::io::ErrorKind::InvalidFilename)?;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(fs::canonicalize(folder)?.join(name))
+    match fs::canonicalize(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(std::io::Error::new(error.kind(), format!("there is no folder {}", folder.display())))
+        }
+        folder => Ok(folder?.join(name)),
+    }
 }

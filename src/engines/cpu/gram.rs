@@ -4,6 +4,7 @@ use super::BLOCK;
 use super::ahead::{Ahead, worth_asking};
 use super::aligned::Aligned;
 use super::coordinate::{self, LANES, Order, Wire};
+use super::mix::tree_sum;
 use crate::dtype::Values;
 use crate::engines::keys::{magnitude, value};
 use crate::engines::network::Network;
@@ -184,9 +185,7 @@ impl<const SIDE: usize> Slab<SIDE> {
         let sides = self.m.div_ceil(SIDE);
         let at = move |i: usize, j: usize| {
             let (a, b) = (i / SIDE, j / SIDE);
-            let lanes = &self.sums[a * sides - a * (a + 1) / 2 + b][i % SIDE][j % SIDE];
-            // A fixed tree.
-            ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]))
+            tree_sum(&self.sums[a * sides - a * (a + 1) / 2 + b][i % SIDE][j % SIDE])
         };
         (0..self.m).flat_map(move |i| (i..self.m).map(move |j| at(i, j)))
     }

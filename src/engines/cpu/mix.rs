@@ -164,9 +164,9 @@ simd! {
 }
 
 /// Sum by halves: the same order whatever the machine.
-fn tree_sum(lanes: &[f32; LANES]) -> f32 {
+pub(super) fn tree_sum<const N: usize>(lanes: &[f32; N]) -> f32 {
     let mut lanes = *lanes;
-    let mut width = LANES / 2;
+    let mut width = N / 2;
     while width > 0 {
         for k in 0..width {
             lanes[k] += lanes[k + width];
