@@ -1,12 +1,11 @@
 // For each mixed row z_i = c + sum_j W_ij (x_j - c), i < N, the sum over one block of columns of (s_i (z_ik - y_k))^2, where y_k is the
-// median of the z_ik. One group a block; each invocation takes every THREADS-th column. The rows are finite.
+// median of the z_ik. One group a block, one invocation a column. The rows are finite.
 //
 // sums     for each block the N sums
 // sizes    s_i, powers of two that bring the differences near 1
 //
 // N is a constant that the host writes before this text.
 
-const BLOCK = 2048u;
 const THREADS = 64u;
 
 @group(0) @binding(3) var<storage, read_write> sums: array<f32>;
@@ -34,13 +33,9 @@ fn ranked(k: ptr<function, array<i32, N>>, rank: u32) -> i32 {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let block = linear_group(group, groups);
-    let begin = block * BLOCK;
-    if begin >= params.columns {
-        return;
-    }
-    let end = min(params.columns, begin + BLOCK);
+    let column = block * THREADS + lane;
     var squares = array<f32, N>();
-    for (var column = begin + lane; column < end; column += THREADS) {
+    if column < params.columns {
         let c = bitcast<f32>(bits_at(params.centre, column));
         var z = array<Sum, N>();
         for (var j = 0u; j < params.rows; j++) {
@@ -59,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let middle = 0.5 * low + 0.5 * high;
         for (var i = 0u; i < N; i++) {
             let difference = 2.0 * (sizes[i] * ((z[i].high - middle) + z[i].low));
-            squares[i] += difference * difference;
+            squares[i] = difference * difference;
         }
     }
     for (var i = 0u; i < N; i++) {
@@ -71,7 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             }
             workgroupBarrier();
         }
-        if lane == 0u {
+        if lane == 0u && block * THREADS < params.columns {
             sums[params.first + block * N + i] = part[0];
         }
         workgroupBarrier();

@@ -34,6 +34,9 @@ var<workgroup> centres: array<vec2<f32>, THREADS>;
 // The rows' largest magnitudes.
 var<workgroup> top: array<atomic<u32>, MOST_ENTRIES>;
 
+// Rows whose values an invocation asks for at a time.
+const AT_ONCE = 8u;
+
 // Finds the two middle values of each column among the rows that vote, bit by bit from the highest: needs no memory. A column's invocations
 // count a share of the rows each. All invocations call it.
 fn find_medians(at: u32, end: u32, lane: u32) {
@@ -44,10 +47,19 @@ fn find_medians(at: u32, end: u32, lane: u32) {
         let trial = found | vec2(bit);
         var below = vec2<f32>();
         if at + k < end {
-            for (var i = lane / WIDTH; i < params.voters; i += THREADS / WIDTH) {
-                // Unsigned order: the sign bit of the key flipped.
-                let v = bitcast<u32>(key(bits_at(rows[i].index, at + k))) ^ 0x80000000u;
-                below += select(vec2(0.0), vec2(1.0), vec2(v) < trial);
+            // Several rows are asked for before one is looked at.
+            for (var first = lane / WIDTH; first < params.voters; first += AT_ONCE * (THREADS / WIDTH)) {
+                var bits: array<u32, AT_ONCE>;
+                for (var turn = 0u; turn < AT_ONCE; turn++) {
+                    let i = min(first + turn * (THREADS / WIDTH), params.voters - 1u);
+                    bits[turn] = bits_at(rows[i].index, at + k);
+                }
+                for (var turn = 0u; turn < AT_ONCE; turn++) {
+                    // Unsigned order: the sign bit of the key flipped.
+                    let v = bitcast<u32>(key(bits[turn])) ^ 0x80000000u;
+                    let votes = first + turn * (THREADS / WIDTH) < params.voters;
+                    below += select(vec2(0.0), vec2(1.0), (vec2(v) < trial) & vec2(votes));
+                }
             }
         }
         centres[lane] = below;

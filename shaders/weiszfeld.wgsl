@@ -13,6 +13,13 @@
 var<workgroup> z: array<f32, THREADS>;
 var<workgroup> done: u32;
 
+// Weights of the scaled rows of a vector; zero beyond the last row.
+fn weights_of(quad: u32) -> vec4<f32> {
+    let i = 4u * quad;
+    let bits = vec4(state[4u + i], state[5u + i], state[6u + i], state[7u + i]);
+    return select(vec4<f32>(), bitcast<vec4<f32>>(bits), vec4(i) + vec4(0u, 1u, 2u, 3u) < vec4(params.rows));
+}
+
 fn weight_of(i: u32) -> f32 {
     if i < params.rows {
         return rows[i].weight;
@@ -43,14 +50,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var total = vec4<f32>();
     for (var at = begin; at < end; at += WIDTH) {
         load_tile(at, end, lane, false);
-        if lane < WIDTH {
-            var sum = 0.0;
-            for (var i = 0u; i < params.rows; i++) {
-                sum += bitcast<f32>(state[4u + i]) * tile[lane * QUADS + i / 4u][i % 4u];
-            }
-            z[lane] = sum;
+        // All invocations of a column take a share of its rows.
+        var part = 0.0;
+        for (var quad = lane / WIDTH; quad < QUADS; quad += THREADS / WIDTH) {
+            part += dot(weights_of(quad), tile[lane % WIDTH * QUADS + quad]);
         }
+        z[lane] = part;
         workgroupBarrier();
+        for (var half = THREADS / 2u; half >= WIDTH; half /= 2u) {
+            if lane < half {
+                z[lane] += z[lane + half];
+            }
+            workgroupBarrier();
+        }
         if works {
             for (var k = share; k < WIDTH && at + k < end; k += shares) {
                 let r = tile[k * QUADS + q] - shrink * z[k];

@@ -194,20 +194,16 @@ impl Engine {
     /// # Errors
     /// [`Error::Device`] when the device has no room or is lost.
     pub async fn load(&self, rows: &Rows<'_>) -> Result<Matrix> {
-        match &self.kind {
-            Kind::Cpu(_) | Kind::Reference => Ok(Matrix::host(rows)),
-            Kind::Several(several) => several.load(rows),
-            #[cfg(feature = "gpu")]
-            Kind::Gpu(gpu) => Ok(Matrix { store: Store::Gpu(gpu.load(rows).await?) }),
-        }
+        self.load_as(rows, false).await
     }
 
-    /// [`Engine::load`] of momentums.
-    pub(crate) async fn load_momentums(&self, rows: &Rows<'_>) -> Result<Matrix> {
+    /// [`Engine::load`] of momentums, or of other rows.
+    pub(crate) async fn load_as(&self, rows: &Rows<'_>, momentums: bool) -> Result<Matrix> {
         match &self.kind {
+            Kind::Cpu(_) | Kind::Reference => Ok(Matrix::host(rows)),
+            Kind::Several(several) => several.load(rows, momentums),
             #[cfg(feature = "gpu")]
-            Kind::Gpu(gpu) => Ok(Matrix { store: Store::Gpu(gpu.load_momentums(rows).await?) }),
-            _ => self.load(rows).await,
+            Kind::Gpu(gpu) => Ok(Matrix { store: Store::Gpu(gpu.load(rows, momentums).await?) }),
         }
     }
 

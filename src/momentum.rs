@@ -115,7 +115,7 @@ impl DistributedMomentum {
         if let Some(i) = (0..*n).find(|&i| !finite(rows.values(i))) {
             return Err(Error::Momentum(format!("row {i} of the snapshot holds NaN or infinite values")));
         }
-        Ok(Self { engine: engine.clone(), matrix: engine.load_momentums(&rows).await?, beta: *beta, steps: *steps, torn: false })
+        Ok(Self { engine: engine.clone(), matrix: engine.load_as(&rows, true).await?, beta: *beta, steps: *steps, torn: false })
     }
 
     /// Workers.

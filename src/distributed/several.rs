@@ -47,9 +47,10 @@ impl Several {
         self.0.iter().zip(self.shards(rows.d()).ranges().map(|columns| rows.columns(columns))).collect()
     }
 
-    pub(crate) fn load(&self, rows: &Rows<'_>) -> Result<Matrix> {
-        let parts = self.share(rows).iter().map(|(engine, rows)| engine.load_blocking(rows)).collect::<Result<_>>()?;
-        Ok(Matrix { store: Store::Shards(parts) })
+    /// Each engine's columns where it reads them fastest, momentums or other rows.
+    pub(crate) fn load(&self, rows: &Rows<'_>, momentums: bool) -> Result<Matrix> {
+        let load = |(engine, rows): &(&Engine, Rows<'_>)| pollster::block_on(engine.load_as(rows, momentums));
+        Ok(Matrix { store: Store::Shards(self.share(rows).iter().map(load).collect::<Result<_>>()?) })
     }
 
     /// Are these parts of one matrix?

@@ -41,7 +41,10 @@ impl Progress {
     /// How far it is after some time.
     fn line(&self, elapsed: Duration) -> String {
         let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
-        let left = elapsed.mul_f64(all.saturating_sub(done) as f64 / done.max(1) as f64);
+        if done == 0 {
+            return format!("none of {all} steps yet");
+        }
+        let left = elapsed.mul_f64(all.saturating_sub(done) as f64 / done as f64);
         format!("{done} of {all} steps, about {} left", HumanDuration(left))
     }
 
@@ -66,6 +69,6 @@ mod tests {
         progress.add(40);
         progress.add(60);
         assert_eq!(progress.line(Duration::from_secs(60)), "100 of 400 steps, about 3 minutes left");
-        assert_eq!(Progress::new(true, 0).line(Duration::ZERO), "0 of 0 steps, about 0 seconds left");
+        assert_eq!(Progress::new(true, 0).line(Duration::ZERO), "none of 0 steps yet");
     }
 }

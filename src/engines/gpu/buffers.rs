@@ -1,7 +1,7 @@
 //! Rows and results that stand in buffers of the caller's, on a device that it shares with an engine.
 
 use super::device::{Device, Use};
-use super::layout::{BINDING, Chunk, Layout, UPLOADED};
+use super::layout::{BINDING, Chunk, Layout, UPLOADED, sums_fit};
 use super::params::{Params, groups};
 use super::pool::Buffer;
 use super::shader::{BLOCK, Kernel};
@@ -92,7 +92,8 @@ impl DeviceRows {
         let base = (range.start - begin) as usize / self.dtype.size();
         let most = device.limits.max_storage_buffer_binding_size.min(BINDING);
         let values = (base as u64).saturating_add((self.stride as u64).saturating_mul(self.n as u64));
-        let fits = range.end - begin <= most && 4 * self.d as u64 <= most && values <= u64::from(u32::MAX);
+        let sums = sums_fit(self.n, self.d, most);
+        let fits = range.end - begin <= most && 4 * self.d as u64 <= most && values <= u64::from(u32::MAX) && sums;
         let (layout, whole) = if fits {
             need(&self.buffer, wgpu::BufferUsages::STORAGE, "rows")?;
             let bound = device.foreign(&self.buffer, begin, range.end - begin);

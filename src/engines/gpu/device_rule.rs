@@ -22,7 +22,7 @@ fn looked_at(n: usize) -> usize {
 
 /// Most rows of a rule on distances: one group looks at all pairs of them. (Mesa's software rasterizer ends loops after 65,535 iterations
 /// of a shader, which more rows would reach.)
-const MOST_ROWS: usize = 128;
+pub(super) const MOST_ROWS: usize = 128;
 
 /// Places in the status, as in `on_device/status.wgsl`.
 const HIDDEN: usize = 2;

@@ -49,6 +49,22 @@ pub(crate) struct Chunk {
     pub(crate) base: usize,
 }
 
+/// Bytes of the sums of a block that inner products of n rows take: two frames of those of all pairs, two virtual rows among them.
+fn sums_bytes(n: usize) -> u64 {
+    (2 * 4 * (n + 2) * (n + 3) / 2) as u64
+}
+
+/// Bytes of a block of n rows, or what of a budget and of a binding it takes if that is more: a result is as much as a few rows of halves, and
+/// sums of blocks have as much room as a result.
+fn block_bytes(n: usize, dtype: Dtype) -> u64 {
+    ((dtype.size() * n).max(8) as u64 * BLOCK as u64).max(2 * sums_bytes(n))
+}
+
+/// Can a device bind the sums of as many blocks as these columns of n rows have?
+pub(super) fn sums_fit(n: usize, columns: usize, most: u64) -> bool {
+    sums_bytes(n).saturating_mul(columns.div_ceil(BLOCK) as u64) <= most
+}
+
 fn stride(columns: usize) -> usize {
     columns.next_multiple_of(8)
 }
@@ -68,23 +84,20 @@ impl Layout {
     fn of_bytes(device: &Device, n: usize, d: usize, dtype: Dtype, bytes: u64) -> Option<Self> {
         let limits = &device.limits;
         let most = (limits.max_storage_buffer_binding_size).min(limits.max_buffer_size).min(BINDING);
-        // A result takes as much as a few rows of halves.
-        let columns = bytes.min(most) / (n * dtype.size()).max(8) as u64;
-        let width = (columns / BLOCK as u64 * BLOCK as u64) as usize;
+        let width = (bytes.min(most) / block_bytes(n, dtype)) as usize * BLOCK;
         (width > 0).then_some(Self { n, d, width, place: None })
     }
 
     /// Slabs of some bytes, [`UPLOADED`] or [`RESIDENT`], for a matrix that is to stay on the device.
     pub(crate) fn new(device: &Device, n: usize, d: usize, dtype: Dtype, bytes: u64) -> Result<Self> {
-        let least = (dtype.size() * n * BLOCK) as u64;
-        Self::of_bytes(device, n, d, dtype, bytes.max(least)).ok_or_else(|| {
+        Self::of_bytes(device, n, d, dtype, bytes.max(block_bytes(n, dtype))).ok_or_else(|| {
             Error::parameter("gpu", "n", n, format_args!("small enough that {BLOCK} columns fit a binding of {}", device.info.name))
         })
     }
 
     /// Slabs for a matrix that streams through a budget: two in flight, each with its staging copy, results and read-back.
     pub(crate) fn within(device: &Device, n: usize, d: usize, dtype: Dtype, budget: u64) -> Result<Self> {
-        let least = (6 * dtype.size() * n * BLOCK) as u64;
+        let least = 6 * block_bytes(n, dtype);
         Self::of_bytes(device, n, d, dtype, UPLOADED.min(budget / 6))
             .ok_or_else(|| Error::parameter("gpu", "memory_budget", budget, format_args!("at least {least} bytes for {n} rows")))
     }

@@ -136,16 +136,10 @@ impl GpuEngine {
         Arc::ptr_eq(&self.device, resident.device())
     }
 
-    /// Copies rows to the device.
-    pub(crate) async fn load(&self, rows: &Rows<'_>) -> Result<Resident> {
+    /// Copies rows to the device. The gradients that step momentums are uploaded slab by slab.
+    pub(crate) async fn load(&self, rows: &Rows<'_>, momentums: bool) -> Result<Resident> {
         self.takes(rows.n())?;
-        Resident::load(&self.device, rows, layout::RESIDENT).await
-    }
-
-    /// Copies momentums to the device. The gradients that step them are uploaded slab by slab.
-    pub(crate) async fn load_momentums(&self, rows: &Rows<'_>) -> Result<Resident> {
-        self.takes(rows.n())?;
-        Resident::load(&self.device, rows, layout::UPLOADED).await
+        Resident::load(&self.device, rows, if momentums { layout::UPLOADED } else { layout::RESIDENT }).await
     }
 
     /// Passes over rows in host memory, timed on the device if asked; they stay on the device between the passes of a call if the budget allows.
@@ -235,7 +229,7 @@ mod tests {
         let folded = |n: usize, d: usize, what| {
             let values: Vec<f32> = crate::bench::data(n, d, 5).unwrap();
             let rows = Rows::from_slice(&values, n, d).unwrap();
-            let resident = pollster::block_on(engine.load(&rows)).unwrap();
+            let resident = pollster::block_on(engine.load(&rows, false)).unwrap();
             let mut passes = engine.resident(&resident, true).unwrap();
             let got = pollster::block_on(passes.plain(what, &mut [])).unwrap();
             let clock = pollster::block_on(passes.device_seconds());
@@ -283,7 +277,7 @@ mod tests {
         for dtype in [Dtype::F16, Dtype::Bf16] {
             let values = dtype.values(bytemuck::cast_slice(&bits));
             let words = [values.words(), values.words()];
-            let resident = pollster::block_on(engine.load(&Rows::of_words(&words, bits.len(), dtype))).unwrap();
+            let resident = pollster::block_on(engine.load(&Rows::of_words(&words, bits.len(), dtype), false)).unwrap();
             let got = pollster::block_on(engine.resident(&resident, false).unwrap().sample(&[0, 1], &columns)).unwrap();
             for (k, got) in got.iter().enumerate() {
                 let want = values.at(k % bits.len());
@@ -324,7 +318,7 @@ mod tests {
                 let kept = |i: usize| (0..taken).map(move |j| if i == m - 1 { n - 1 - j } else { (i + j) % (n - 1) });
                 let mixing = Mixing::means((0..m).map(|i| kept(i).collect::<Vec<_>>()), n);
                 let (rows, scales): (Vec<usize>, _) = ((0..n).collect(), vec![1.0; n]);
-                let resident = pollster::block_on(engine.load(&Rows::from_slice(&values, n, d).unwrap())).unwrap();
+                let resident = pollster::block_on(engine.load(&Rows::from_slice(&values, n, d).unwrap(), false)).unwrap();
                 let ranked = |r: usize| {
                     let mut out = vec![f32::NAN; d];
                     let first = First::Mixed(Mixed { mixing: &mixing, centre: 0, scales: &scales });
@@ -390,7 +384,7 @@ mod tests {
             let products = sums.products.concat().into_iter().map(f64::to_bits).collect::<Vec<_>>();
             (products, sums.largest, passes.traffic().downloaded)
         };
-        let resident = pollster::block_on(engine.load(&rows)).unwrap();
+        let resident = pollster::block_on(engine.load(&rows, false)).unwrap();
         let on_device = products(engine.resident(&resident, false).unwrap());
         let small = GpuEngine { budget: (8 * 6 * 4 * n * shader::BLOCK) as u64, ..engine.clone() };
         let on_host = products(small.stream(&rows, false).unwrap());
@@ -413,7 +407,7 @@ mod tests {
             let rows = Rows::from_slice(&values, n, d).unwrap();
             let (all, scales): (Vec<usize>, _) = ((0..n).collect(), vec![1.0; n]);
             let frames = [Frame { centre: Centre::Median { voters }, scales: &scales }];
-            let resident = pollster::block_on(engine.load(&rows)).unwrap();
+            let resident = pollster::block_on(engine.load(&rows, false)).unwrap();
             let mut passes = engine.resident(&resident, false).unwrap();
             let got = pollster::block_on(passes.gram(&all, &frames)).unwrap().finish();
             let expected = pollster::block_on(CpuRows::new(&cpu, &rows).gram(&all, &frames)).unwrap().finish();
@@ -572,7 +566,7 @@ mod tests {
         let values: Vec<f32> = (0..50).map(|i| (i * i % 17) as f32).collect();
         let rows = Rows::from_slice(&values, 5, 10).unwrap();
         let engine = open();
-        let loaded = pollster::block_on(engine.load(&rows)).unwrap();
+        let loaded = pollster::block_on(engine.load(&rows, false)).unwrap();
         engine.device.lose();
         assert!(matches!(pollster::block_on(loaded.read()), Err(Error::Device { .. })));
         let lost = Engine::from(Kind::Gpu(engine));

@@ -6,7 +6,7 @@ use super::device::{Device, Encoder, Fetch, Mark, Ticket, Use};
 use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups, means};
 use super::pool::Buffer;
-use super::shader::{BLOCKS_ADDED, Coordinate, Kernel, Of, READ_VECTORS, SUMS_ADDED, THREADS, quads};
+use super::shader::{BLOCKS_ADDED, Coordinate, DEVIATED, Kernel, Of, READ_VECTORS, SUMS_ADDED, THREADS, quads};
 use super::slabs::{Resident, Source};
 use crate::dtype::Dtype;
 use crate::engines::exact_sum::{ADDED, ExactSum};
@@ -15,7 +15,7 @@ use crate::engines::pair_sums::Running;
 use crate::engines::passes::{
     Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{Stat, Weiszfeld};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -430,6 +430,11 @@ impl<'a> Passes for GpuPasses<'a> {
     async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<ExactSum>> {
         self.count(rows);
         let m = sizes.len();
+        // Mesa's software rasterizer ends loops after 65,535 iterations of an invocation, in silence.
+        if !self.device.info.real && m * (rows.len() + 70) > 65_000 {
+            let few = "at most some 220 mixed rows on a software device; the CPU engine takes more";
+            return Err(Error::parameter("deviations from the median", "n", m, few));
+        }
         let wanted = [rows, &[mixed.centre]].concat();
         let table = self.table(Use::Storage, &RowEntry::scaled(rows, mixed.scales));
         let (weights, sizes) = (self.weights(&mixed), self.table(Use::Storage, sizes));
@@ -439,16 +444,16 @@ impl<'a> Passes for GpuPasses<'a> {
         let encode = |device: &Device, encoder: &mut Encoder, chunk: &Chunk, slab: &Buffer, given: &Buffer| {
             let params = Params { centre: mixed.centre as u32, ..Params::new(chunk, rows.len()) };
             let params = device.filled(Use::Uniform, &[params]);
-            let bytes = 4 * (chunk.blocks() * m) as u64;
+            let blocks = chunk.columns.div_ceil(DEVIATED);
+            let bytes = 4 * (blocks * m) as u64;
             let sums = device.buffer(Use::Storage, bytes);
             let inputs = [(0, slab), (1, &table), (2, &params), (3, &sums), (4, &notes), (5, &weights), (6, given), (7, &sizes)];
-            device.bind(Kernel::Deviations { values: m }, dtype, &inputs).dispatch(encoder, groups(chunk.blocks()));
-            (device.fetch(encoder, &sums, 0, bytes), vec![params, sums])
+            device.bind(Kernel::Deviations { values: m }, dtype, &inputs).dispatch(encoder, groups(blocks));
+            let (exact, more) = added(device, encoder, dtype, &sums, [m, blocks]);
+            (device.fetch(encoder, &exact, 0, 4 * (ADDED * m) as u64), vec![params, sums, exact, more])
         };
-        let take = |_: &Chunk, sums: &[f32]| {
-            for block in sums.chunks(m) {
-                totals.iter_mut().zip(block).for_each(|(total, sum)| total.add(*sum));
-            }
+        let take = |_: &Chunk, sums: &[u32]| {
+            totals.iter_mut().zip(sums.as_chunks().0).for_each(|(total, sum)| total.add_digits(sum));
         };
         self.each_slab(&wanted, encode, take).await?;
         Ok(totals)

@@ -62,6 +62,9 @@ const MOST_ENTRIES: usize = MOST_ROWS + 2;
 /// Columns a group of a tiled kernel sums, as in `tile.wgsl`.
 pub(crate) const BLOCK: usize = 2048;
 
+/// Columns a group of the kernel sums that measures deviations: one an invocation, as in `deviations.wgsl`.
+pub(crate) const DEVIATED: usize = 64;
+
 /// Vectors of four words that a group of the reading kernel reads, as in `read.wgsl`.
 pub(crate) const READ_VECTORS: usize = 8192;
 
@@ -713,7 +716,10 @@ mod tests {
         let (exponent, origin, given) =
             (crate::engines::keys::EXPONENT as usize, crate::engines::passes::ORIGIN, crate::engines::passes::GIVEN);
         assert_eq!(shared, [BLOCK, THREADS, TURNS, MOST_ENTRIES, exponent, origin, given]);
-        assert_eq!(value(&parsed(Kernel::Deviations { values: 5 }, Dtype::F32), "BLOCK"), BLOCK);
+        assert_eq!(value(&parsed(Kernel::Deviations { values: 5 }, Dtype::F32), "THREADS"), DEVIATED);
+        let look = parsed(Kernel::Look, Dtype::F32);
+        let [tile, across] = ["TILE", "ACROSS"].map(|name| value(&look, name));
+        assert!((crate::engines::gpu::device_rule::MOST_ROWS | 1) * across <= tile, "some columns of the most rows");
         assert_eq!(["THREADS", "READ_VECTORS"].map(|name| value(&parsed(Kernel::Read, Dtype::F32), name)), [THREADS, READ_VECTORS]);
     }
 }
