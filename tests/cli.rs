@@ -502,7 +502,7 @@ fn bad_requests_are_refused() {
         ("good.npy --rule median -f 6", "f = 6 Byzantine of n = 11"),
         ("good.npy --rule median -f 18446744073709551615", "f = 18446744073709551615"),
         ("good.npy --rule average -f 12", "f = 12 Byzantine of n = 11"),
-        ("good.npy --rule median -f -1", "invalid value '-1'"),
+        ("good.npy --rule median -f -1", "invalid value '-1' for '--f <F>': not a whole number of at least 0"),
         ("good.npy --rule median -f 1 --device abacus", "no device matches 'abacus'"),
         ("good.npy --rule median -f 1 --weights good.npy", "is no list of numbers"),
         ("good.npy --rule median -f 1 --previous good.npy", "is no list of numbers"),
@@ -707,6 +707,7 @@ fn certify_compares_a_search_with_the_bounds() {
     let (worst, bound) = (json["kappa"]["worst"].as_f64().unwrap(), json["kappa"]["bound"].as_f64().unwrap());
     assert!(worst > 0.0 && worst <= bound, "{json:#}");
     assert_eq!(json["kappa"]["input"].as_array().unwrap().len(), 14);
+    folder.fails("certify --rule krum --n 5 --f 1 --steps 0", "not a whole number of at least 1");
     folder.fails("certify --rule krum --n 40", "n = 40");
     folder.fails("certify --rule krum --n 6 --f 3", "f = 3");
     assert!(folder.succeeds("rules --n 25 --f 5 --rule nnm+krum --beta 0.9").contains("momentum 0.9"));

@@ -44,10 +44,19 @@ impl From<clap::Error> for Failure {
         let text = e.to_string();
         let parts = text.split("\n\n").take_while(|p| !p.starts_with("Usage:") && !p.starts_with("For more information"));
         let what: Vec<String> = parts.map(|p| p.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-        let what = what.join("; ");
+        let mut what = what.join("; ");
+        for (rust, words) in UNSIGNED {
+            what = what.replace(rust, words);
+        }
         Self(format!("{} (see --help)", what.strip_prefix("error: ").unwrap_or(&what)))
     }
 }
+
+/// What the standard library says of text that is no number without a sign, and what a user would.
+const UNSIGNED: [(&str, &str); 2] = [
+    ("invalid digit found in string", "not a whole number of at least 0"),
+    ("number would be zero for non-zero type", "not a whole number of at least 1"),
+];
 
 /// True when clap's "error" is help or the version, which clap prints and exits for itself.
 pub(crate) fn is_help(e: &clap::Error) -> bool {
