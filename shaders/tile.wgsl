@@ -145,7 +145,8 @@ fn centred(rows: Entries, bits: vec4<u32>, about: vec2<f32>, is_between: bool, a
     if anchored {
         s = vec4(rows.a.weight, rows.b.weight, rows.c.weight, rows.d.weight);
     }
-    let v = bitcast<vec4<f32>>(bitcast<vec4<u32>>(bitcast<vec4<f32>>(bits) * s) ^ vec4(params.zero));
+    let scaled = bitcast<vec4<f32>>(bits) * s;
+    let v = vec4(opaque(scaled.x), opaque(scaled.y), opaque(scaled.z), opaque(scaled.w));
     if is_between {
         return 0.5 * (v - about.x * s) + 0.5 * (v - about.y * s);
     }

@@ -11,7 +11,7 @@ const LEAST = 1e-30f;
 // Most rows of an invocation.
 const MOST_SHARE = 4u;
 
-// What `gathered` does not use meanwhile: the sums of invocations that share a row.
+// The sums of invocations that share a row. Not in the memory of `gathered`, which begins to write there while these are read.
 var<workgroup> shared_sums: array<f32, THREADS>;
 
 // The sum over every step-th block from the first on. Sums of 64 blocks are summed: an error of some 64 + blocks / 64 roundings, not of all

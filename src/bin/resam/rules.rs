@@ -163,14 +163,14 @@ fn table(listed: &[std::sync::Arc<dyn Rule>], args: &RulesArgs) -> Vec<[String; 
 fn sources(listed: &[std::sync::Arc<dyn Rule>], args: &RulesArgs) -> Vec<String> {
     let mut all: Vec<(&str, Vec<String>)> = Vec::new();
     for rule in listed {
-        let known = Known::of(&**rule, args);
+        let (known, name) = (Known::of(&**rule, args), rule.spec());
         for source in [known.lambda, known.kappa].into_iter().flatten().filter_map(source) {
             let at = all.iter().position(|(said, _)| *said == source).unwrap_or(all.len());
             if at == all.len() {
                 all.push((source, Vec::new()));
             }
-            if all[at].1.last() != Some(&rule.spec()) {
-                all[at].1.push(rule.spec());
+            if !all[at].1.contains(&name) {
+                all[at].1.push(name.clone());
             }
         }
     }

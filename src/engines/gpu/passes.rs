@@ -430,7 +430,8 @@ impl<'a> Passes for GpuPasses<'a> {
     async fn deviations(&mut self, rows: &[usize], mixed: Mixed<'_>, sizes: &[f32]) -> Result<Vec<ExactSum>> {
         self.count(rows);
         let m = sizes.len();
-        // Mesa's software rasterizer ends loops after 65,535 iterations of an invocation, in silence.
+        // Mesa's software rasterizer ends loops after 65,535 iterations of an invocation, in silence: here one for each row of each mixed row, and
+        // for each mixed row 64 for the bits of two ranks and some others.
         if !self.device.info.real && m * (rows.len() + 70) > 65_000 {
             let few = "at most some 220 mixed rows on a software device; the CPU engine takes more";
             return Err(Error::parameter("deviations from the median", "n", m, few));
