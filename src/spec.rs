@@ -106,7 +106,7 @@ impl FromStr for Spec {
 }
 
 /// The names that are known, and the one that was meant, if it can be told.
-fn known(name: &str, names: impl Iterator<Item = &'static str>) -> String {
+pub(crate) fn known(name: &str, names: impl Iterator<Item = &'static str>) -> String {
     let names: Vec<&str> = names.collect();
     let alike = names.iter().map(|known| (strsim::jaro_winkler(name, known), known)).filter(|(alike, _)| *alike > 0.75);
     let meant = alike.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(String::new(), |(_, known)| format!("did you mean '{known}'? "));

@@ -330,7 +330,7 @@ pub fn by_name(spec: &str) -> Result<Box<dyn Attack>, AttackError> {
 #[non_exhaustive]
 pub enum AttackError {
     /// No attack has this name.
-    #[error("no attack is called '{name}'; choose one of {}", list().iter().map(|e| e.name).collect::<Vec<_>>().join(", "))]
+    #[error("no attack is called '{name}'; {}", crate::spec::known(name, list().iter().map(|entry| entry.name)))]
     Unknown {
         /// The name as given.
         name: String,
@@ -408,6 +408,7 @@ mod tests {
         }
         for (spec, hint) in [
             ("krum", "none, alie, foe, sign_flip, label_flip"),
+            ("mimik", "did you mean 'mimic'?"),
             ("alie:nu=1", "it takes z"),
             ("alie:z=nan", "a finite number or search or max"),
             ("foe:nu=max", "a finite number or search"),

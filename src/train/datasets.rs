@@ -118,7 +118,7 @@ pub fn by_name(name: &str) -> Result<&'static Source, TrainError> {
     list().iter().find(|source| source.name == name).ok_or_else(|| TrainError::Unknown {
         what: "data set",
         name: name.into(),
-        known: list().iter().map(|source| source.name).collect::<Vec<_>>().join(", "),
+        known: crate::spec::known(name, list().iter().map(|source| source.name)),
     })
 }
 
@@ -139,6 +139,7 @@ mod tests {
         assert_eq!((split.train.inputs, split.train.classes), digits.sizes);
         assert!(digits.model("cnn").err().unwrap().to_string().contains("64 features in 10 classes for a model of 784"));
         assert!(by_name("imagenet").unwrap_err().to_string().contains("fashion_mnist"));
+        assert!(by_name("fashion-mnist").unwrap_err().to_string().contains("did you mean 'fashion_mnist'?"));
     }
 
     #[test]

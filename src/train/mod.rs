@@ -240,13 +240,13 @@ pub enum TrainError {
         step: usize,
     },
     /// There is nothing of that name.
-    #[error("no {what} is called '{name}'; choose one of {known}")]
+    #[error("no {what} is called '{name}'; {known}")]
     Unknown {
         /// What is looked for.
         what: &'static str,
         /// The name given.
         name: String,
-        /// The names there are.
+        /// The names there are, and the one that was meant, if it can be told.
         known: String,
     },
     /// The parameters of a model could not be read.

@@ -53,7 +53,13 @@ pub fn by_name(spec: &str, inputs: usize, classes: usize) -> Result<Network, Tra
         },
         "cnn" => Network::cnn(),
         "cifar_cnn" => Network::cifar_cnn(),
-        _ => return Err(TrainError::Unknown { what: "model", name: name.into(), known: MODELS.join(", ") }),
+        _ => {
+            return Err(TrainError::Unknown {
+                what: "model",
+                name: name.into(),
+                known: crate::spec::known(name, MODELS.iter().copied()),
+            });
+        }
     };
     parameters.finish(name)?;
     Ok(network)
@@ -73,6 +79,7 @@ mod tests {
         }
         for (spec, part) in [
             ("lstm", "logistic, mlp"),
+            ("logistics", "did you mean 'logistic'?"),
             ("mlp:hidden=0", "hidden = '0'"),
             ("mlp:hidden=18446744073709551615", "at most 65536"),
             ("mlp:width=1", "it takes hidden"),

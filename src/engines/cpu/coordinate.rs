@@ -1,10 +1,11 @@
-//! Coordinate-wise statistics, in one read. Sixteen rows at a time are sorted in registers as they are read; a pruned network merges
-//! such runs over tiles of columns that stay in the first-level cache.
+//! Coordinate-wise statistics, in one read. Sixteen rows at a time are sorted in registers as they are read, and where there are no more,
+//! their median or trimmed mean is taken there. A pruned network merges more runs over tiles of columns that stay in the first-level cache.
 
 use super::ahead::{Ahead, worth_asking};
+use super::aligned::Aligned;
 use super::mixed::{self, MixedRows, store_rounded};
 use super::{Notes, Widened};
-use crate::dtype::{Dtype, Values};
+use crate::dtype::Values;
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::{EXPONENT, key, magnitude, value};
 use crate::engines::network::{Network, RUN, sort};
@@ -42,19 +43,22 @@ impl Wire {
     }
 }
 
-/// Bytes of the keys of a slab of tiles: they stay in the second-level cache.
-const SLAB: usize = 1 << 18;
+/// Most tiles of a slab. The keys of some 30 rows nearly stay in the first-level cache; more tiles were slower, as were fewer.
+const TILES: usize = 4;
 
-/// Most tiles of a slab: rows are read that far, one run of them after another, for few streams at a time are read ahead of.
-const TILES: usize = 16;
+/// Bytes of the keys of a slab of many rows: they and the next slab, which is asked for, fit the second-level cache.
+const SLAB: usize = 1 << 17;
 
 /// Tiles of a slab of m rows.
-pub(super) fn tiles(m: usize) -> usize {
+fn tiles(m: usize) -> usize {
     (SLAB / size_of::<Wire>() / m.max(1)).clamp(1, TILES)
 }
 
 /// How far ahead rows are asked for: nearer columns are needed too soon.
 const NEAR: usize = 4 * LANES;
+
+/// Values of a cache line.
+const LINE: usize = 16;
 
 /// y_k = stat((W·X)_k) into `out`. `rows` are those of `what`.
 pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, out: &mut [f32]) -> Notes {
@@ -63,27 +67,27 @@ pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, 
         First::Mixed(mixed) => Some(MixedRows::new(mixed.mixing)),
         First::Rows | First::Counted(_) => None,
     };
-    // Halves are widened beside the keys, and read anew from the first-level cache; mixed rows stand beside them too.
-    let most = match rows.first().map(|row| row.dtype()) {
-        Some(Dtype::F16 | Dtype::Bf16) => TILES / 4,
-        _ if mixed.is_some() => TILES / 2,
-        _ => TILES,
-    };
     let far = worth_asking(rows);
-    let near = if m <= RUN && most == TILES && !far.is_empty() { NEAR } else { 0 };
+    // Rows that are read where they lie; others are copied or widened first.
+    let in_place = mixed.is_none() && rows.iter().all(|row| matches!(row, Values::F32(_)));
+    let tiles = tiles(m);
+    let near = if in_place && tiles == TILES && !far.is_empty() { NEAR } else { 0 };
     let far = if mixed.is_some() { far } else { &[] };
-    let pass = Pass { near, far, what, rows, mixed, order: Order::new(Network::new(what.stat, m)) };
-    // A single run has no more streams than are read ahead of: its tiles need not leave the first-level cache.
-    let tiles = if m <= RUN { 1 } else { tiles(m).min(most) };
+    let means = match what.stat {
+        Stat::Ranks { from, to } if m <= RUN && !what.diagnose => Some(from..to),
+        _ => None,
+    };
+    let kept = if means.is_some() { 0 } else { m * tiles };
+    let pass = Pass { near, far, what, rows, mixed, order: Order::new(Network::new(what.stat, m)), means, tiles };
     super::noted_blocks(rows.len(), m, out, |first, out, notes, widened| {
-        let mut room = Room { wires: vec![Wire::of(0); m * tiles], ..Room::default() };
+        let mut room = Room { wires: vec![Wire::of(0); kept], ..Room::default() };
         dispatch!(level, simd => pass.block(simd, first, out, notes, &mut room, widened))
     })
 }
 
 /// What a block of columns is computed from.
 struct Pass<'a> {
-    /// How far ahead rows are asked for while they are ordered, or 0. A slab of several runs is long enough to be read ahead of unasked.
+    /// How far ahead rows are asked for while they are ordered, or 0.
     near: usize,
     /// The rows that are asked for, slab by slab, while they are mixed.
     far: &'a [Values<'a>],
@@ -91,6 +95,10 @@ struct Pass<'a> {
     rows: &'a [Values<'a>],
     mixed: Option<MixedRows>,
     order: Order,
+    /// The ranks of which the mean is taken, where that can be done while the keys of a single run are in registers.
+    means: Option<Range<usize>>,
+    /// Tiles of a slab.
+    tiles: usize,
 }
 
 /// What is there of whole tiles of columns.
@@ -114,11 +122,9 @@ impl Pass<'_> {
     /// The columns `first..` of `out`.
     #[inline(always)]
     fn block<S: Simd>(&self, simd: S, first: usize, out: &mut [f32], notes: &mut Notes, room: &mut Room, widened: &mut Widened) {
-        let m = self.what.first.values(self.rows.len()).max(1);
         let (whole, rest) = out.split_at_mut(out.len() / LANES * LANES);
-        let slab = room.wires.len() / m * LANES;
         let mut at = first;
-        for out in whole.chunks_mut(slab) {
+        for out in whole.chunks_mut(self.tiles * LANES) {
             let rows = widened.columns(self.rows, at..at + out.len());
             let next = at + out.len().max(NEAR);
             let ahead = Ahead::new(self.far, next..next + out.len());
@@ -126,7 +132,7 @@ impl Pass<'_> {
             at += out.len();
         }
         if !rest.is_empty() {
-            // The last tile is filled with zeros.
+            // The last tile is filled with zeros, none of which is outside of what is kept.
             let pad = |row: Values<'_>| {
                 let mut tile = [0.0; LANES];
                 row.slice(at..at + rest.len()).copy_to(&mut tile[..rest.len()]);
@@ -135,11 +141,13 @@ impl Pass<'_> {
             let tiles: Vec<[f32; LANES]> = self.rows.iter().map(|row| pad(*row)).collect();
             let rows: Vec<&[f32]> = tiles.iter().map(|tile| &tile[..]).collect();
             let slab = Slab { rows: &rows, columns: LANES, ahead: Ahead::new(&[], 0..0) };
-            self.slab(simd, slab, rest, notes, room);
+            let mut whole = [0.0; LANES];
+            self.slab(simd, slab, &mut whole, notes, room);
+            rest.copy_from_slice(&whole[..rest.len()]);
         }
     }
 
-    /// Columns of whole tiles, of which `out` wants the first ones.
+    /// Columns of whole tiles.
     #[inline(always)]
     fn slab<S: Simd>(&self, simd: S, slab: Slab<'_>, out: &mut [f32], notes: &mut Notes, room: &mut Room) {
         let Slab { rows, columns, mut ahead } = slab;
@@ -171,9 +179,15 @@ impl Pass<'_> {
             }
             None => rows,
         };
-        let bad = self.order.load(simd, values, wires, self.near);
+        let bad = match &self.means {
+            Some(ranks) => means(simd, values, ranks, self.near, out),
+            None => self.order.load(simd, values, wires, self.near),
+        };
         if bad && self.mixed.is_none() {
             note_bad(rows, &mut notes.bad);
+        }
+        if self.means.is_some() {
+            return;
         }
         for (t, (out, wires)) in out.chunks_mut(LANES).zip(wires.chunks_exact_mut(values.len())).enumerate() {
             self.order.merge(simd, wires);
@@ -184,7 +198,7 @@ impl Pass<'_> {
             }
             let (low, high) = self.summarise(simd, wires, if by_row { &notes.unsorted } else { &[] }, out);
             if self.what.diagnose {
-                count_outside(&notes.unsorted, &low, &high, out.len(), &mut notes.outside);
+                count_outside(&notes.unsorted, &low, &high, &mut notes.outside);
             }
         }
     }
@@ -249,6 +263,26 @@ struct Step {
     hold_low: bool,
 }
 
+/// What a run of any length needs, with its length as the constant $N. Each is to be a function of its own: else a build without
+/// optimisation sets room aside for all of them at once.
+macro_rules! of_length {
+    ($length:expr, $N:ident => $work:expr) => {
+        of_length!($length, $N => $work, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+    };
+    ($length:expr, $N:ident => $work:expr, $($n:literal)*) => {
+        match $length {
+            $($n => {
+                const $N: usize = $n;
+                $work
+            })*
+            _ => {
+                debug_assert!(false, "runs have up to sixteen rows");
+                false
+            }
+        }
+    };
+}
+
 impl Order {
     pub(crate) fn new(network: Network) -> Self {
         let walks = walks(network.merges());
@@ -268,19 +302,26 @@ impl Order {
             (&self.runs, true)
         };
         for (rows_of_run, run) in rows.chunks(RUN).zip(runs) {
-            macro_rules! load_run {
-                ($($n:literal)*) => {
-                    match run.len() {
-                        // A function of its own for each: else a build without optimisation sets room aside for all of them at once.
-                        $($n => bad |= simd.vectorize(
-                            #[inline(always)]
-                            || load_run::<S, $n>(simd, rows_of_run, rows.len(), run, in_order, wires, near),
-                        ),)*
-                        _ => debug_assert!(false, "runs have up to sixteen rows"),
-                    }
-                };
-            }
-            load_run!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
+            bad |= of_length!(run.len(), N => simd.vectorize(
+                #[inline(always)]
+                || {
+                    let mut places = [0; N];
+                    places.copy_from_slice(run);
+                    each_run::<S, N>(
+                        simd,
+                        rows_of_run,
+                        in_order,
+                        near,
+                        #[inline(always)]
+                        |t, at, keys| {
+                            let tile = &mut wires[t * rows.len()..][..rows.len()];
+                            for i in 0..N {
+                                keys[i].store_slice(&mut tile[places[i]][at..at + S::i32s::LEN]);
+                            }
+                        },
+                    )
+                },
+            ));
         }
         bad
     }
@@ -290,14 +331,16 @@ impl Order {
     pub(super) fn merge<S: Simd>(&self, simd: S, wires: &mut [Wire]) {
         for walk in &self.walks {
             // As many columns as registers hold.
-            for at in (0..LANES).step_by(HELD * S::i32s::LEN) {
-                take_walk(simd, walk, at, wires);
+            match S::i32s::LEN {
+                8 => take_walk::<S, 8>(simd, walk, wires),
+                _ => take_walk::<S, 4>(simd, walk, wires),
             }
         }
     }
 
     /// Orders the keys of some columns on the wires of each tile; beyond the last column the keys are zero.
-    pub(crate) fn columns(&self, level: Level, rows: &[Values<'_>], columns: Range<usize>, wires: &mut Vec<Wire>) {
+    #[inline(always)]
+    pub(super) fn columns<S: Simd>(&self, simd: S, rows: &[Values<'_>], columns: Range<usize>, wires: &mut Vec<Wire>) {
         let tiles = columns.len().div_ceil(LANES);
         let pad = |row: &Values<'_>| {
             let mut padded = vec![0.0; tiles * LANES];
@@ -307,15 +350,12 @@ impl Order {
         let padded: Vec<Vec<f32>> = rows.iter().map(pad).collect();
         let padded: Vec<&[f32]> = padded.iter().map(|row| &row[..]).collect();
         wires.resize(tiles * rows.len(), Wire::of(0));
-        dispatch!(level, simd => {
-            self.load(simd, &padded, wires, 0);
-            wires.chunks_exact_mut(rows.len().max(1)).for_each(|wires| self.merge(simd, wires));
-        });
+        self.load(simd, &padded, wires, 0);
+        for wires in wires.chunks_exact_mut(rows.len().max(1)) {
+            self.merge(simd, wires);
+        }
     }
 }
-
-/// Vectors of keys that a walk holds.
-const HELD: usize = 4;
 
 /// Cuts a network into walks. Every exchange comes after those before it on both its wires.
 fn walks(exchanges: &[(usize, usize)]) -> Vec<Walk> {
@@ -350,64 +390,82 @@ fn walks(exchanges: &[(usize, usize)]) -> Vec<Walk> {
     walks
 }
 
-/// Integer minima and maxima, no branch on data.
+/// Integer minima and maxima, no branch on data; HELD vectors of keys at a time.
 #[inline(always)]
-fn take_walk<S: Simd>(simd: S, walk: &Walk, at: usize, wires: &mut [Wire]) {
+fn take_walk<S: Simd, const HELD: usize>(simd: S, walk: &Walk, wires: &mut [Wire]) {
     let width = S::i32s::LEN;
-    let mut held = [S::i32s::splat(simd, 0); HELD];
-    for k in 0..HELD {
-        held[k] = keys(simd, &wires[walk.start], at + k * width);
-    }
-    for step in &walk.steps {
-        let mut met = held;
+    for at in (0..LANES).step_by(HELD * width) {
+        let mut held = [S::i32s::splat(simd, 0); HELD];
         for k in 0..HELD {
-            met[k] = keys(simd, &wires[step.from], at + k * width);
+            held[k] = keys(simd, &wires[walk.start], at + k * width);
         }
-        let to = &mut wires[step.to];
+        for step in &walk.steps {
+            if step.hold_low {
+                exchange(simd, step, at, wires, &mut held, S::i32s::min, S::i32s::max);
+            } else {
+                exchange(simd, step, at, wires, &mut held, S::i32s::max, S::i32s::min);
+            }
+        }
         for k in 0..HELD {
-            let (low, high) = (held[k].min(met[k]), held[k].max(met[k]));
-            let (hold, go) = if step.hold_low { (low, high) } else { (high, low) };
-            held[k] = hold;
-            go.store_slice(&mut to[at + k * width..][..width]);
+            held[k].store_slice(&mut wires[walk.end][at + k * width..][..width]);
         }
-    }
-    for k in 0..HELD {
-        held[k].store_slice(&mut wires[walk.end][at + k * width..][..width]);
     }
 }
 
-/// Keys of the N rows of a run on the wires of each tile, `all` wires a tile, in order where that is wanted; is any value not finite?
+/// One step of a walk, from column `at` on: what is held on and what goes.
 #[inline(always)]
-fn load_run<S: Simd, const N: usize>(
+fn exchange<S: Simd, const HELD: usize>(
+    simd: S,
+    step: &Step,
+    at: usize,
+    wires: &mut [Wire],
+    held: &mut [S::i32s; HELD],
+    hold: impl Fn(S::i32s, S::i32s) -> S::i32s,
+    go: impl Fn(S::i32s, S::i32s) -> S::i32s,
+) {
+    let width = S::i32s::LEN;
+    // Both are there: so much the compiler sees, and need not look at each access.
+    let last = wires.len() - 1;
+    let (from, to) = (step.from.min(last), step.to.min(last));
+    for k in 0..HELD {
+        let met = keys(simd, &wires[from], at + k * width);
+        go(held[k], met).store_slice(&mut wires[to][at + k * width..][..width]);
+        held[k] = hold(held[k], met);
+    }
+}
+
+/// The keys of the N rows of a run, in order where that is wanted, one vector of columns after another: `put` takes the tile, the first
+/// column in it, and the keys. Is any value not finite?
+#[inline(always)]
+fn each_run<S: Simd, const N: usize>(
     simd: S,
     rows: &[&[f32]],
-    all: usize,
-    run: &[usize],
     in_order: bool,
-    wires: &mut [Wire],
     near: usize,
+    mut put: impl FnMut(usize, usize, &[S::i32s; N]),
 ) -> bool {
     let width = S::i32s::LEN;
-    let magnitude = S::i32s::splat(simd, i32::MAX);
-    let mut largest = S::i32s::splat(simd, 0);
-    let columns = rows[0].len();
-    let mut of_run: [&[f32]; N] = [&[]; N];
-    let mut places = [0; N];
+    let signless = S::i32s::splat(simd, i32::MAX);
+    let (mut low, mut high) = (S::i32s::splat(simd, 0), S::i32s::splat(simd, 0));
+    let mut tiles: [&[[f32; LANES]]; N] = [&[]; N];
     for i in 0..N {
-        of_run[i] = &rows[i][..columns];
-        places[i] = run[i];
+        tiles[i] = rows[i].as_chunks().0;
     }
-    for (t, wires) in wires.chunks_exact_mut(all).take(columns / LANES).enumerate() {
+    for t in 0..tiles[0].len() {
+        let tile: [&[f32; LANES]; N] = std::array::from_fn(|i| &tiles[i][t]);
         for at in (0..LANES).step_by(width) {
-            let mut keys = [largest; N];
-            for i in 0..N {
-                if near > 0 {
-                    prefetch_index(of_run[i], t * LANES + at + near);
+            // It changes nothing, and shows the compiler that vectors end with the tile.
+            let at = at & (LANES - width);
+            if near > 0 && at.is_multiple_of(LINE) {
+                for i in 0..N {
+                    prefetch_index(tiles[i].as_flattened(), t * LANES + at + near);
                 }
-                let bits: S::i32s = S::f32s::from_slice(simd, &of_run[i][t * LANES + at..][..width]).bitcast();
-                largest = largest.max(bits & magnitude);
+            }
+            let mut keys = [low; N];
+            for i in 0..N {
+                let bits: S::i32s = S::f32s::from_slice(simd, &tile[i][at..at + width]).bitcast();
                 // As `keys::key`.
-                keys[i] = bits ^ ((bits >> 31) & magnitude);
+                keys[i] = bits ^ ((bits >> 31) & signless);
             }
             if in_order {
                 sort(
@@ -415,13 +473,46 @@ fn load_run<S: Simd, const N: usize>(
                     #[inline(always)]
                     |a, b| (a.min(b), a.max(b)),
                 );
+                (low, high) = (low.min(keys[0]), high.max(keys[N - 1]));
+            } else {
+                for i in 0..N {
+                    (low, high) = (low.min(keys[i]), high.max(keys[i]));
+                }
             }
-            for i in 0..N {
-                keys[i].store_slice(&mut wires[places[i]][at..at + width]);
-            }
+            put(t, at, &keys);
         }
     }
-    largest.as_slice().iter().any(|bits| *bits as u32 >= EXPONENT)
+    low.as_slice().iter().chain(high.as_slice()).any(|key| magnitude(value(*key).to_bits()) >= EXPONENT)
+}
+
+/// The mean of some ranks of the rows of one run in each column; is any value not finite?
+#[inline(always)]
+fn means<S: Simd>(simd: S, rows: &[&[f32]], ranks: &Range<usize>, near: usize, out: &mut [f32]) -> bool {
+    of_length!(rows.len(), N => simd.vectorize(
+        #[inline(always)]
+        || each_run::<S, N>(
+            simd,
+            rows,
+            // All of them are summed as they come.
+            ranks.len() < N,
+            near,
+            #[inline(always)]
+            |t, at, keys| {
+                let out = &mut out[t * LANES + at..][..S::i32s::LEN];
+                // A copy: what is indexed stays in memory.
+                let sorted = Aligned(*keys);
+                if let [key] = sorted[ranks.clone()] {
+                    values(simd, key).store_slice(out);
+                } else {
+                    let mut sum = Sum::<S>::zero(simd);
+                    for key in &sorted[ranks.clone()] {
+                        sum = sum.add(values(simd, *key));
+                    }
+                    sum.share(ranks.len()).store_slice(out);
+                }
+            },
+        ),
+    ))
 }
 
 /// Keys of tile `t`, row by row.
@@ -445,15 +536,9 @@ fn copy(wire: &Wire, out: &mut [f32]) -> (Wire, Wire) {
 #[inline(always)]
 fn mean<S: Simd>(simd: S, wires: &[Wire], out: &mut [f32]) {
     let width = S::i32s::LEN;
-    let mut means = [0.0; LANES];
     for at in (0..LANES).step_by(width) {
-        let mut sum = (S::f64s::splat(simd, 0.0), S::f64s::splat(simd, 0.0));
-        for wire in wires {
-            add(simd, &mut sum, values(simd, keys(simd, wire, at)));
-        }
-        mean_of(sum, wires.len()).store_slice(&mut means[at..at + width]);
+        Sum::of(simd, wires, at).share(wires.len()).store_slice(&mut out[at..at + width]);
     }
-    out.copy_from_slice(&means[..out.len()]);
 }
 
 /// The least and the greatest key of each column.
@@ -471,10 +556,10 @@ fn range(wires: &[Wire]) -> (Wire, Wire) {
 
 /// For each row the number of columns in which its key is outside of low..=high.
 #[inline(always)]
-fn count_outside(wires: &[Wire], low: &Wire, high: &Wire, width: usize, outside: &mut [u64]) {
+fn count_outside(wires: &[Wire], low: &Wire, high: &Wire, outside: &mut [u64]) {
     for (wire, outside) in wires.iter().zip(outside) {
         let mut count = 0u32;
-        for t in 0..width {
+        for t in 0..LANES {
             count += u32::from((wire[t] < low[t]) | (wire[t] > high[t]));
         }
         *outside += u64::from(count);
@@ -490,13 +575,8 @@ fn nearest<S: Simd>(simd: S, wires: &[Wire], centre: Range<usize>, keep: usize, 
     let width = S::i32s::LEN;
     let mut starts = Wire::of(0);
     let mut ties: Vec<(usize, f32, f32)> = Vec::new();
-    let mut means = [0.0; LANES];
     for at in (0..LANES).step_by(width) {
-        let mut sum = (S::f64s::splat(simd, 0.0), S::f64s::splat(simd, 0.0));
-        for rank in centre.clone() {
-            add(simd, &mut sum, values(simd, keys(simd, &wires[rank], at)));
-        }
-        let middle = mean_of(sum, centre.len());
+        let middle = Sum::of(simd, &wires[centre.clone()], at).share(centre.len());
         // Twice what the middle may be off by: its own rounding, and that of the sum in f64. One value is exact.
         let first = magnitudes(simd, values(simd, keys(simd, &wires[centre.start], at)));
         let last = magnitudes(simd, values(simd, keys(simd, &wires[centre.end - 1], at)));
@@ -530,26 +610,23 @@ fn nearest<S: Simd>(simd: S, wires: &[Wire], centre: Range<usize>, keep: usize, 
                 }
             }
         }
-        let mut sum = (S::f64s::splat(simd, 0.0), S::f64s::splat(simd, 0.0));
-        for rank in 0..wires.len() {
-            let mut v = values(simd, keys(simd, &wires[rank], at));
-            // The ranks between are kept whatever the start.
-            if rank < dropped || rank >= keep {
-                let after_start = S::i32s::splat(simd, rank as i32).simd_ge(start);
-                let before_end = S::i32s::splat(simd, rank as i32 - keep as i32).simd_lt(start);
-                v = (after_start & before_end).select(v, S::f32s::splat(simd, 0.0));
+        // Of ranks that lie `keep` apart one is kept: the first from the start on.
+        let open = dropped.min(keep);
+        let mut sum = Sum::of(simd, &wires[open..keep], at);
+        for first in 0..open {
+            let mut kept = keys(simd, &wires[first], at);
+            for rank in (first + keep..wires.len()).step_by(keep) {
+                let before = S::i32s::splat(simd, (rank - keep) as i32).simd_lt(start);
+                kept = before.select(keys(simd, &wires[rank], at), kept);
             }
-            add(simd, &mut sum, v);
+            sum = sum.add(values(simd, kept));
         }
-        mean_of(sum, keep).store_slice(&mut means[at..at + width]);
+        sum.share(keep).store_slice(&mut out[at..at + width]);
         start.store_slice(&mut starts[at..at + width]);
     }
-    out.copy_from_slice(&means[..out.len()]);
     if !by_row.is_empty() {
         for (lane, low, high) in ties {
-            if let Some(y) = out.get_mut(lane) {
-                *y = nearest_by_row(by_row.iter().map(|w| value(w[lane])), low, high, keep);
-            }
+            out[lane] = nearest_by_row(by_row.iter().map(|w| value(w[lane])), low, high, keep);
         }
     }
     starts
@@ -582,19 +659,37 @@ fn finite<S: Simd>(simd: S, v: S::f32s) -> S::mask32s {
     (bits & S::i32s::splat(simd, i32::MAX)).simd_lt(S::i32s::splat(simd, EXPONENT as i32))
 }
 
-/// Adds values in f64: no overflow.
-#[inline(always)]
-fn add<S: Simd>(_: S, sum: &mut (S::f64s, S::f64s), v: S::f32s) {
-    let (low, high) = v.widen();
-    sum.0 += low;
-    sum.1 += high;
-}
+/// Sums in f64 of a vector of columns: no overflow.
+struct Sum<S: Simd>(S::f64s, S::f64s);
 
-/// sum/m, correct to the last bit but for one final rounding.
-#[inline(always)]
-fn mean_of<T: SimdNarrow<S> + SimdFloat<S, Element = f64>, S: Simd>(sum: (T, T), m: usize) -> T::Narrowed {
-    let m = m as f64;
-    (sum.0 / m).narrow(sum.1 / m)
+impl<S: Simd> Sum<S> {
+    #[inline(always)]
+    fn zero(simd: S) -> Self {
+        Self(S::f64s::splat(simd, 0.0), S::f64s::splat(simd, 0.0))
+    }
+
+    /// Of the values on whole wires, from lane `at` on.
+    #[inline(always)]
+    fn of(simd: S, wires: &[Wire], at: usize) -> Self {
+        let mut sum = Self::zero(simd);
+        for wire in wires {
+            sum = sum.add(values(simd, keys(simd, wire, at)));
+        }
+        sum
+    }
+
+    #[inline(always)]
+    fn add(self, v: S::f32s) -> Self {
+        let (low, high) = v.widen();
+        Self(self.0 + low, self.1 + high)
+    }
+
+    /// The mean of m values: the roundings of f64, then one to f32.
+    #[inline(always)]
+    fn share(self, m: usize) -> S::f32s {
+        let share = 1.0 / m as f64;
+        (self.0 * share).narrow(self.1 * share)
+    }
 }
 
 /// The least and the greatest key of those kept from rank `start` on; among them the order need not be known.
@@ -802,6 +897,16 @@ mod tests {
                     assert_eq!(run(level, &rows, &what), best, "{stat:?} of {n} by {level:?}");
                 }
             }
+        }
+    }
+
+    /// A mean of all values adds them as they come, with a diagnosis and without: in another order 1 would be lost.
+    #[test]
+    fn a_diagnosis_changes_no_bit() {
+        let rows: [&[f32]; 3] = [&[2f32.powi(60)], &[-2f32.powi(60)], &[1.0]];
+        for diagnose in [false, true] {
+            let what = Columns { rows: &[0, 1, 2], first: First::Rows, stat: Stat::Ranks { from: 0, to: 3 }, diagnose };
+            assert_eq!(run(Level::new(), &rows, &what).0, [(1.0f32 / 3.0).to_bits()], "{diagnose}");
         }
     }
 

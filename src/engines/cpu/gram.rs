@@ -3,10 +3,10 @@
 use super::BLOCK;
 use super::ahead::{Ahead, worth_asking};
 use super::aligned::Aligned;
-use super::coordinate::{self, LANES, Order, Wire};
+use super::coordinate::{LANES, Order, Wire};
 use super::mix::tree_sum;
 use crate::dtype::Values;
-use crate::engines::keys::{magnitude, value};
+use crate::engines::keys::value;
 use crate::engines::network::Network;
 use crate::engines::pair_sums::Running;
 use fearless_simd::{Level, Simd, dispatch, f32x8, prelude::*};
@@ -32,10 +32,10 @@ struct View<'a> {
 
 /// Σ_k s_i(x_ik − c_k) · s_j(x_jk − c_k) for all pairs of rows, in each frame of a centre and scales.
 pub(crate) fn gram(level: Level, rows: &[Values<'_>], frames: &[(About<'_>, &[f32])]) -> Running {
-    // As large a register block as the registers hold: no bit of a sum depends on it.
+    // Register blocks as large as the registers hold: no bit of a sum depends on them.
     match dispatch!(level, simd => lanes(simd)) {
-        16.. => blocked::<5>(level, rows, frames),
-        _ => blocked::<3>(level, rows, frames),
+        16.. => blocked::<5, 5>(level, rows, frames),
+        _ => blocked::<4, 3>(level, rows, frames),
     }
 }
 
@@ -45,8 +45,8 @@ fn lanes<S: Simd>(_: S) -> usize {
     S::f32s::LEN
 }
 
-/// [`gram`] in register blocks of SIDE × SIDE rows.
-fn blocked<const SIDE: usize>(level: Level, rows: &[Values<'_>], frames: &[(About<'_>, &[f32])]) -> Running {
+/// [`gram`] in register blocks of up to HIGH × WIDE rows.
+fn blocked<const HIGH: usize, const WIDE: usize>(level: Level, rows: &[Values<'_>], frames: &[(About<'_>, &[f32])]) -> Running {
     let (m, d) = (rows.len(), rows.first().map_or(0, |r| r.len()));
     let order = |about: About<'_>| match about {
         About::Row(_) => None,
@@ -54,20 +54,24 @@ fn blocked<const SIDE: usize>(level: Level, rows: &[Values<'_>], frames: &[(Abou
     };
     let views: Vec<View> = frames.iter().map(|&(about, scales)| View { about, scales, order: order(about) }).collect();
     let worth_asking = worth_asking(rows);
-    let fold = |(mut running, mut slabs): (Running, Vec<Slab<SIDE>>), block: usize| {
+    let jobs = &jobs::<HIGH, WIDE>(m);
+    let fold = |(mut running, mut slabs): (Running, Vec<Slab>), block: usize| {
         let (first, last) = (block * BLOCK, d.min((block + 1) * BLOCK));
-        slabs.iter_mut().for_each(|slab| slab.sums.fill([[[0.0; ACROSS]; SIDE]; SIDE]));
+        slabs.iter_mut().for_each(|slab| slab.sums.fill([0.0; ACROSS]));
         let width = tiles(m) * LANES;
         for at in (first..last).step_by(width) {
             let mut far = worth_asking;
             for (slab, view) in slabs.iter_mut().zip(&views) {
                 // The first frame asks for all.
                 let mut ahead = Ahead::new(std::mem::take(&mut far), at + 2 * width..at + 3 * width);
-                slab.load(level, rows, view, at..last.min(at + width), &mut ahead);
-                dispatch!(level, simd => slab.multiply(simd, ahead));
+                let columns = at..last.min(at + width);
+                dispatch!(level, simd => {
+                    slab.load(simd, rows, view, columns, &mut ahead);
+                    slab.multiply(simd, jobs, ahead);
+                });
             }
         }
-        running.add(slabs.iter().flat_map(Slab::block_sums));
+        running.add(slabs.iter().flat_map(|slab| slab.sums.iter().map(tree_sum)));
         slabs.iter().for_each(|slab| running.raise(&slab.largest));
         (running, slabs)
     };
@@ -79,187 +83,229 @@ fn blocked<const SIDE: usize>(level: Level, rows: &[Values<'_>], frames: &[(Abou
     parts.reduce(|| Running::new(m, views.len()), Running::merge)
 }
 
-/// Tiles of a slab of m rows: this slab and the next two, which are asked for, fit the second-level cache.
+/// Products that are summed in registers: those of all pairs of the rows of `left`, or of each of them with each of `right`.
+#[derive(Debug)]
+struct Job {
+    left: Range<usize>,
+    right: Option<Range<usize>>,
+}
+
+/// Every pair of m rows once. What does not divide by WIDE is cut evenly: few sums at a time would wait for one another.
+fn jobs<const HIGH: usize, const WIDE: usize>(m: usize) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for first in (0..m).step_by(HIGH) {
+        let left = first..m.min(first + HIGH);
+        let others = m - left.end;
+        let strips = others.div_ceil(WIDE);
+        jobs.push(Job { left: left.clone(), right: None });
+        for strip in 0..strips {
+            let [from, to] = [strip, strip + 1].map(|strip| left.end + others * strip / strips);
+            jobs.push(Job { left: left.clone(), right: Some(from..to) });
+        }
+    }
+    jobs
+}
+
+/// Most bytes of a slab: this one and the next two, which are asked for, fit a second-level cache of 1 MiB.
+const SLAB: usize = 1 << 18;
+
+/// Tiles of a slab of m rows.
 fn tiles(m: usize) -> usize {
-    coordinate::tiles(m).min(8)
+    (SLAB / size_of::<Wire>() / m.max(1)).clamp(1, 8)
 }
 
 /// Columns summed side by side; part of the definition of the result's bits.
 const ACROSS: usize = 8;
 
-/// Bytes of sums that stay in the first-level cache beside a tile.
-const NEAR: usize = 1 << 14;
-
-/// Tiles that are multiplied one after another for each pair of register blocks, where the sums of all pairs do not stay near.
-const TOGETHER: usize = 4;
-
-/// Products of SIDE × SIDE pairs of rows, ACROSS partial sums each.
-type Products<const SIDE: usize> = [[[f32; ACROSS]; SIDE]; SIDE];
-
 /// Some columns of all rows, centred and scaled, and the running sums of the block they are in.
-struct Slab<const SIDE: usize> {
+struct Slab {
     m: usize,
     /// Tile after tile, row after row.
     values: Vec<Aligned<[f32; LANES]>>,
-    sums: Vec<Products<SIDE>>,
+    /// Partial sums of all pairs, upper triangle row by row.
+    sums: Vec<[f32; ACROSS]>,
     largest: Vec<u32>,
     wires: Vec<Wire>,
     room: Vec<f32>,
+    /// What the centre is, by the scale of a row.
+    centres: [Vec<f32>; 2],
 }
 
-impl<const SIDE: usize> Slab<SIDE> {
+impl Slab {
     fn new(m: usize) -> Self {
-        let sides = m.div_ceil(SIDE);
         Self {
             m,
-            // Rows beyond m stay zero: they fill the last register block.
-            values: vec![Aligned([0.0; LANES]); tiles(m) * sides * SIDE],
-            sums: vec![[[[0.0; ACROSS]; SIDE]; SIDE]; sides * (sides + 1) / 2],
+            values: Vec::new(),
+            sums: vec![[0.0; ACROSS]; m * (m + 1) / 2],
             largest: vec![0; m],
             wires: Vec::new(),
             room: Vec::new(),
+            centres: [Vec::new(), Vec::new()],
         }
     }
 
     /// The rows' values in some columns; each row is read on through all tiles, for few streams at a time are read ahead of.
-    fn load(&mut self, level: Level, rows: &[Values<'_>], view: &View<'_>, columns: Range<usize>, ahead: &mut Ahead<'_>) {
+    #[inline(always)]
+    fn load<S: Simd>(&mut self, simd: S, rows: &[Values<'_>], view: &View<'_>, columns: Range<usize>, ahead: &mut Ahead<'_>) {
         let &View { about, scales, ref order } = view;
-        let padded = self.m.div_ceil(SIDE) * SIDE;
-        // The centre is the midpoint of two values, often the same.
         let mut medians = [Vec::new(), Vec::new()];
-        let (low, high) = match about {
-            About::Row(row) => {
-                let row = row.slice(columns.clone()).f32(&mut medians[0]);
-                (row, row)
-            }
+        // One value or, of an even number of voters, the midpoint of two.
+        let centres: &[&[f32]] = match about {
+            About::Row(row) => &[row.slice(columns.clone()).f32(&mut medians[0])],
             About::Median { voters } => {
                 let wires = &mut self.wires;
                 if let Some(order) = order {
-                    order.columns(level, &rows[..voters], columns.clone(), wires);
+                    order.columns(simd, &rows[..voters], columns.clone(), wires);
                 }
                 for (median, rank) in medians.iter_mut().zip([(voters - 1) / 2, voters / 2]) {
                     let of_rank = wires.chunks_exact(voters).flat_map(|wires| wires[rank].iter());
                     median.extend(of_rank.take(columns.len()).map(|k| value(*k)));
                 }
                 let [low, high] = &medians;
-                (&low[..], &high[..])
+                if voters.is_multiple_of(2) { &[low, high] } else { &[low] }
             }
         };
-        self.values.resize(columns.len().div_ceil(LANES) * padded, Aligned([0.0; LANES]));
+        let tiles = columns.len().div_ceil(LANES);
+        self.values.resize(tiles * self.m, Aligned([0.0; LANES]));
         // A quarter of what is asked for, in a quarter of the time: memory is at work all the time.
         let lines = ahead.share(columns.len() / 4, self.m);
+        let mut end = [0.0; LANES];
+        let mut scaled = None;
         for i in 0..self.m {
             ahead.fetch(lines);
-            let tiles = self.values.chunks_exact_mut(padded).map(|tile| &mut tile[i]);
-            let row = rows[i].slice(columns.clone()).f32(&mut self.room).chunks(LANES);
-            for (((row, low), high), tile) in row.zip(low.chunks(LANES)).zip(high.chunks(LANES)).zip(tiles) {
-                let largest = match about {
-                    About::Row(_) => centred(row, low, scales[i], tile),
-                    About::Median { .. } => centred_between(row, low, high, scales[i], tile),
-                };
-                self.largest[i] = self.largest[i].max(largest);
+            let (row, rest) = rows[i].slice(columns.clone()).f32(&mut self.room).as_chunks();
+            end[..rest.len()].copy_from_slice(rest);
+            if scaled != Some(scales[i]) {
+                scaled = Some(scales[i]);
+                for (centre, scaled) in centres.iter().zip(&mut self.centres) {
+                    scaled.clear();
+                    scaled.extend(centre.iter().map(|c| c * scales[i]));
+                    scaled.resize(tiles * LANES, 0.0);
+                }
             }
+            let [low, high] = &self.centres;
+            let (low, high) = (low.as_chunks().0, high.as_chunks().0);
+            let row = row.iter().chain((!rest.is_empty()).then_some(&end));
+            let mut largest = S::i32s::splat(simd, 0);
+            for (t, (row, tile)) in row.zip(self.values.chunks_exact_mut(self.m)).enumerate() {
+                largest = largest.max(centred(simd, row, &low[t], high.get(t), scales[i], &mut tile[i]));
+            }
+            let largest = largest.as_slice().iter().fold(0, |a, b| a.max(*b as u32));
+            self.largest[i] = self.largest[i].max(largest);
         }
     }
 
     /// Adds all tiles' products; meanwhile other columns are asked for.
     #[inline(always)]
-    fn multiply<S: Simd>(&mut self, simd: S, mut ahead: Ahead<'_>) {
-        let padded = self.m.div_ceil(SIDE) * SIDE;
-        let lines = ahead.share(LANES / 4 * 3, self.sums.len());
-        let at_once = if size_of_val(&self.sums[..]) > NEAR { TOGETHER } else { 1 };
-        for tiles in self.values.chunks(at_once * padded) {
+    fn multiply<S: Simd>(&mut self, simd: S, jobs: &[Job], mut ahead: Ahead<'_>) {
+        let lines = ahead.share(LANES / 4 * 3, jobs.len());
+        for job in jobs {
             multiply(
                 simd,
-                tiles,
-                padded,
+                &self.values,
+                self.m,
+                job,
                 &mut self.sums,
                 #[inline(always)]
                 || ahead.fetch(lines),
             );
         }
     }
-
-    /// The block's sums, upper triangle row by row.
-    fn block_sums(&self) -> impl Iterator<Item = f32> + '_ {
-        let sides = self.m.div_ceil(SIDE);
-        let at = move |i: usize, j: usize| {
-            let (a, b) = (i / SIDE, j / SIDE);
-            tree_sum(&self.sums[a * sides - a * (a + 1) / 2 + b][i % SIDE][j % SIDE])
-        };
-        (0..self.m).flat_map(move |i| (i..self.m).map(move |j| at(i, j)))
-    }
 }
 
-simd! {
-    /// s·x − s·c into `out`, zero beyond the row's end; the largest |x| as bits. Scaling comes first: it is exact, and the difference of
-    /// two huge values of opposite sign would overflow.
-    fn centred(row: &[f32], centre: &[f32], scale: f32, out: &mut [f32; LANES]) -> u32 {
-        let mut largest = 0;
-        for ((y, x), c) in out.iter_mut().zip(row).zip(centre) {
-            largest = largest.max(magnitude(x.to_bits()));
-            *y = x * scale - c * scale;
-        }
-        out[row.len()..].fill(0.0);
-        largest
-    }
-}
-
-simd! {
-    /// [`centred`] on the midpoint of two, which is taken of the differences, where it is rounded to their size.
-    fn centred_between(row: &[f32], low: &[f32], high: &[f32], scale: f32, out: &mut [f32; LANES]) -> u32 {
-        let mut largest = 0;
-        for (((y, x), a), b) in out.iter_mut().zip(row).zip(low).zip(high) {
-            largest = largest.max(magnitude(x.to_bits()));
-            *y = 0.5 * (x * scale - a * scale) + 0.5 * (x * scale - b * scale);
-        }
-        out[row.len()..].fill(0.0);
-        largest
-    }
-}
-
-/// Adds the tiles' products of all pairs of register blocks, `meanwhile` at each pair and tile of `padded` rows. The vectors are as long as there
-/// are columns side by side: where longer ones exist, joining two costs more than it saves.
+/// s·x − s·c into `out`, where s·c is `low` or the midpoint of two; the largest |x| as bits. Scaling comes first: it is exact, and the
+/// difference of two huge values of opposite sign would overflow. The midpoint is taken of the differences, where it is rounded to their
+/// size.
 #[inline(always)]
-fn multiply<S: Simd, const SIDE: usize>(
+fn centred<S: Simd>(
+    simd: S,
+    row: &[f32; LANES],
+    low: &[f32; LANES],
+    high: Option<&[f32; LANES]>,
+    scale: f32,
+    out: &mut [f32; LANES],
+) -> S::i32s {
+    let width = S::f32s::LEN;
+    let signless = S::i32s::splat(simd, i32::MAX);
+    let scale = S::f32s::splat(simd, scale);
+    let mut largest = S::i32s::splat(simd, 0);
+    for at in (0..LANES).step_by(width) {
+        let part = |values: &[f32; LANES]| S::f32s::from_slice(simd, &values[at..at + width]);
+        let x = part(row);
+        largest = largest.max(x.bitcast::<S::i32s>() & signless);
+        let below = x.mul_sub(scale, part(low));
+        let y = match high {
+            None => below,
+            Some(high) => below * 0.5 + x.mul_sub(scale, part(high)) * 0.5,
+        };
+        y.store_slice(&mut out[at..at + width]);
+    }
+    largest
+}
+
+/// Adds the tiles' products of the pairs of a job to the sums of all pairs of m rows, `meanwhile` at each tile. The vectors are as long as
+/// there are columns side by side: where longer ones exist, joining two costs more than it saves.
+#[inline(always)]
+fn multiply<S: Simd>(
     simd: S,
     tiles: &[Aligned<[f32; LANES]>],
-    padded: usize,
-    sums: &mut [Products<SIDE>],
+    m: usize,
+    job: &Job,
+    sums: &mut [[f32; ACROSS]],
+    meanwhile: impl FnMut(),
+) {
+    let (left, right) = (job.left.start, job.right.as_ref().map_or(0, |right| right.start));
+    macro_rules! of_shape {
+        ($($side:literal)*; $($high:literal x $wide:literal)*) => {
+            match (job.left.len(), job.right.as_ref().map(|right| right.len())) {
+                $(($side, None) => add_products::<S, $side, $side, true>(simd, tiles, m, left, left, sums, meanwhile),)*
+                $(($high, Some($wide)) => add_products::<S, $high, $wide, false>(simd, tiles, m, left, right, sums, meanwhile),)*
+                _ => debug_assert!(false, "no such register block: {job:?}"),
+            }
+        };
+    }
+    of_shape!(1 2 3 4 5; 4 x 1 4 x 2 4 x 3 5 x 1 5 x 2 5 x 3 5 x 4 5 x 5);
+}
+
+/// Adds the tiles' products of the HIGH rows from `left` on with the WIDE rows from `right` on, or of all pairs of the SAME rows.
+#[inline(always)]
+fn add_products<S: Simd, const HIGH: usize, const WIDE: usize, const SAME: bool>(
+    simd: S,
+    tiles: &[Aligned<[f32; LANES]>],
+    m: usize,
+    left: usize,
+    right: usize,
+    sums: &mut [[f32; ACROSS]],
     mut meanwhile: impl FnMut(),
 ) {
-    let mut sums = sums.iter_mut();
-    for a in 0..padded / SIDE {
-        for b in a..padded / SIDE {
-            let Some(total) = sums.next() else { return };
-            let mut acc = [[f32x8::splat(simd, 0.0); SIDE]; SIDE];
-            for i in 0..SIDE {
-                for j in 0..SIDE {
-                    acc[i][j] = f32x8::from_slice(simd, &total[i][j]);
+    let first = |i: usize| if SAME { i } else { 0 };
+    let place = |i: usize, j: usize| (left + i) * (2 * m - left - i - 1) / 2 + right + j;
+    let mut acc = [[f32x8::splat(simd, 0.0); WIDE]; HIGH];
+    for i in 0..HIGH {
+        for j in first(i)..WIDE {
+            acc[i][j] = f32x8::from_slice(simd, &sums[place(i, j)]);
+        }
+    }
+    for rows in tiles.chunks_exact(m) {
+        meanwhile();
+        let (left, right) = (&rows[left..][..HIGH], &rows[right..][..WIDE]);
+        for k in (0..LANES).step_by(ACROSS) {
+            let mut y = [f32x8::splat(simd, 0.0); WIDE];
+            for j in 0..WIDE {
+                y[j] = f32x8::from_slice(simd, &right[j][k..k + ACROSS]);
+            }
+            for i in 0..HIGH {
+                let x = f32x8::from_slice(simd, &left[i][k..k + ACROSS]);
+                for j in first(i)..WIDE {
+                    // Fused where the processor can.
+                    acc[i][j] = x.mul_add(y[j], acc[i][j]);
                 }
             }
-            for rows in tiles.chunks_exact(padded) {
-                meanwhile();
-                let (left, right) = (&rows[a * SIDE..][..SIDE], &rows[b * SIDE..][..SIDE]);
-                for k in (0..LANES).step_by(ACROSS) {
-                    let mut y = [f32x8::splat(simd, 0.0); SIDE];
-                    for j in 0..SIDE {
-                        y[j] = f32x8::from_slice(simd, &right[j][k..k + ACROSS]);
-                    }
-                    for i in 0..SIDE {
-                        let x = f32x8::from_slice(simd, &left[i][k..k + ACROSS]);
-                        for j in 0..SIDE {
-                            // Fused where the processor can.
-                            acc[i][j] = x.mul_add(y[j], acc[i][j]);
-                        }
-                    }
-                }
-            }
-            for i in 0..SIDE {
-                for j in 0..SIDE {
-                    acc[i][j].store_slice(&mut total[i][j]);
-                }
-            }
+        }
+    }
+    for i in 0..HIGH {
+        for j in first(i)..WIDE {
+            acc[i][j].store_slice(&mut sums[place(i, j)]);
         }
     }
 }
@@ -269,30 +315,23 @@ mod tests {
     use super::*;
     use crate::engines::cpu::levels;
 
-    /// Every lane of every build adds its own columns from first to last, fused or not.
+    /// Every lane of every build adds its own columns from first to last, fused or not, and no pair is left out.
     #[test]
     fn every_build_multiplies_alike() {
-        every_side_multiplies_alike::<3>();
-        every_side_multiplies_alike::<5>();
-    }
-
-    fn every_side_multiplies_alike<const SIDE: usize>() {
         let mut random = fastrand::Rng::with_seed(9);
-        let rows: Vec<_> = (0..2 * SIDE).map(|_| Aligned(std::array::from_fn(|_| random.f32() - 0.5))).collect();
-        let lane = |i: usize, j: usize, l: usize, add: fn(f32, f32, f32) -> f32| {
-            (l..LANES).step_by(ACROSS).fold(0.5, |sum, k| add(rows[i][k], rows[j][k], sum))
-        };
-        for level in levels() {
-            let mut sums = vec![[[[0.5; ACROSS]; SIDE]; SIDE]; 3];
-            dispatch!(level, simd => multiply(simd, &rows, 2 * SIDE, &mut sums, || ()));
-            let adds: [fn(f32, f32, f32) -> f32; 2] = [f32::mul_add, |x, y, sum| x * y + sum];
-            let same = |add| {
-                [(0, 0), (0, 1), (1, 1)].iter().zip(&sums).all(|((a, b), sums)| {
-                    let all = (0..SIDE * SIDE * ACROSS).map(|e| (e / ACROSS / SIDE, e / ACROSS % SIDE, e % ACROSS));
-                    all.into_iter().all(|(i, j, l)| sums[i][j][l] == lane(a * SIDE + i, b * SIDE + j, l, add))
-                })
+        for m in [1, 2, 4, 5, 8, 13, 14, 16, 22] {
+            let rows: Vec<_> = (0..m).map(|_| Aligned(std::array::from_fn(|_| random.f32() - 0.5))).collect();
+            let lane = |i: usize, j: usize, l: usize, add: fn(f32, f32, f32) -> f32| {
+                (l..LANES).step_by(ACROSS).fold(0.5, |sum, k| add(rows[i][k], rows[j][k], sum))
             };
-            assert!(adds.into_iter().filter(|add| same(*add)).count() == 1, "{level:?}");
+            let pairs: Vec<_> = (0..m).flat_map(|i| (i..m).map(move |j| (i, j))).collect();
+            for (level, jobs) in levels().into_iter().flat_map(|level| [(level, jobs::<4, 3>(m)), (level, jobs::<5, 5>(m))]) {
+                let mut sums = vec![[0.5; ACROSS]; pairs.len()];
+                dispatch!(level, simd => jobs.iter().for_each(|job| multiply(simd, &rows, m, job, &mut sums, || ())));
+                let adds: [fn(f32, f32, f32) -> f32; 2] = [f32::mul_add, |x, y, sum| x * y + sum];
+                let same = |add| pairs.iter().zip(&sums).all(|((i, j), sums)| (0..ACROSS).all(|l| sums[l] == lane(*i, *j, l, add)));
+                assert!(adds.into_iter().filter(|add| same(*add)).count() == 1, "{m} rows, {level:?}");
+            }
         }
     }
 
@@ -307,7 +346,7 @@ mod tests {
             let scales = vec![0.5; m];
             let frames = [(About::Median { voters: m }, &scales[..]), (About::Row(rows[m / 2].into()), &scales[..])];
             let values: Vec<Values<'_>> = rows.iter().map(|row| (*row).into()).collect();
-            let [small, large] = [blocked::<3>, blocked::<5>].map(|gram| gram(Level::new(), &values, &frames).finish());
+            let [small, large] = [blocked::<4, 3>, blocked::<5, 5>].map(|gram| gram(Level::new(), &values, &frames).finish());
             assert_eq!(small, large, "{m} rows");
             let centre = rows[m / 2];
             for (k, product) in small.products[1].iter().enumerate() {
