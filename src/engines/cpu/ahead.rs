@@ -5,7 +5,7 @@ use crate::dtype::Values;
 use std::ops::Range;
 
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// Bytes of rows that are likely in a cache already: asking for them only takes time.
 const CACHED: usize = 1 << 22;

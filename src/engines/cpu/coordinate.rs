@@ -1,7 +1,7 @@
 //! Coordinate-wise statistics, in one read. Sixteen rows at a time are sorted in registers as they are read, and where there are no more,
 //! their median or trimmed mean is taken there. A pruned network merges more runs over tiles of columns that stay in the first-level cache.
 
-use super::ahead::{Ahead, worth_asking};
+use super::ahead::{Ahead, LINE, worth_asking};
 use super::aligned::Aligned;
 use super::mixed::{self, MixedRows, store_rounded};
 use super::{Notes, Widened};
@@ -49,16 +49,13 @@ const TILES: usize = 4;
 /// Bytes of the keys of a slab of many rows: they and the next slab, which is asked for, fit the second-level cache.
 const SLAB: usize = 1 << 17;
 
-/// Tiles of a slab of m rows.
-fn tiles(m: usize) -> usize {
-    (SLAB / size_of::<Wire>() / m.max(1)).clamp(1, TILES)
+/// Tiles of a slab of m rows, within so many bytes and tiles.
+pub(super) fn tiles(m: usize, bytes: usize, most: usize) -> usize {
+    (bytes / size_of::<Wire>() / m.max(1)).clamp(1, most)
 }
 
 /// How far ahead rows are asked for: nearer columns are needed too soon.
 const NEAR: usize = 4 * LANES;
-
-/// Values of a cache line.
-const LINE: usize = 16;
 
 /// y_k = stat((W·X)_k) into `out`. `rows` are those of `what`.
 pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, out: &mut [f32]) -> Notes {
@@ -70,15 +67,14 @@ pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, 
     let far = worth_asking(rows);
     // Rows that are read where they lie; others are copied or widened first.
     let in_place = mixed.is_none() && rows.iter().all(|row| matches!(row, Values::F32(_)));
-    let tiles = tiles(m);
+    let tiles = tiles(m, SLAB, TILES);
     let near = if in_place && tiles == TILES && !far.is_empty() { NEAR } else { 0 };
     let far = if mixed.is_some() { far } else { &[] };
-    let means = match what.stat {
-        Stat::Ranks { from, to } if m <= RUN && !what.diagnose => Some(from..to),
-        _ => None,
+    let (how, kept) = match what.stat {
+        Stat::Ranks { from, to } if m <= RUN && !what.diagnose => (How::InRegisters(from..to), 0),
+        _ => (How::OnWires(Order::new(Network::new(what.stat, m))), m * tiles),
     };
-    let kept = if means.is_some() { 0 } else { m * tiles };
-    let pass = Pass { near, far, what, rows, mixed, order: Order::new(Network::new(what.stat, m)), means, tiles };
+    let pass = Pass { near, far, what, rows, mixed, how, tiles };
     super::noted_blocks(rows.len(), m, out, |first, out, notes, widened| {
         let mut room = Room { wires: vec![Wire::of(0); kept], ..Room::default() };
         dispatch!(level, simd => pass.block(simd, first, out, notes, &mut room, widened))
@@ -94,11 +90,17 @@ struct Pass<'a> {
     what: &'a Columns<'a>,
     rows: &'a [Values<'a>],
     mixed: Option<MixedRows>,
-    order: Order,
-    /// The ranks of which the mean is taken, where that can be done while the keys of a single run are in registers.
-    means: Option<Range<usize>>,
+    how: How,
     /// Tiles of a slab.
     tiles: usize,
+}
+
+/// How columns are ordered.
+enum How {
+    /// Those of a single run in registers, where the mean of these ranks is taken.
+    InRegisters(Range<usize>),
+    /// On the wires of each tile.
+    OnWires(Order),
 }
 
 /// What is there of whole tiles of columns.
@@ -179,18 +181,16 @@ impl Pass<'_> {
             }
             None => rows,
         };
-        let bad = match &self.means {
-            Some(ranks) => means(simd, values, ranks, self.near, out),
-            None => self.order.load(simd, values, wires, self.near),
+        let (bad, order) = match &self.how {
+            How::InRegisters(ranks) => (means(simd, values, ranks, self.near, out), None),
+            How::OnWires(order) => (order.load(simd, values, wires, self.near), Some(order)),
         };
         if bad && self.mixed.is_none() {
             note_bad(rows, &mut notes.bad);
         }
-        if self.means.is_some() {
-            return;
-        }
+        let Some(order) = order else { return };
         for (t, (out, wires)) in out.chunks_mut(LANES).zip(wires.chunks_exact_mut(values.len())).enumerate() {
-            self.order.merge(simd, wires);
+            order.merge(simd, wires);
             let by_row = matches!(self.what.stat, Stat::Nearest { ties: Ties::LowerRow, .. });
             if self.what.diagnose || by_row {
                 notes.unsorted.resize(values.len(), Wire::of(0));
@@ -456,7 +456,7 @@ fn each_run<S: Simd, const N: usize>(
         for at in (0..LANES).step_by(width) {
             // It changes nothing, and shows the compiler that vectors end with the tile.
             let at = at & (LANES - width);
-            if near > 0 && at.is_multiple_of(LINE) {
+            if near > 0 && at.is_multiple_of(LINE / size_of::<f32>()) {
                 for i in 0..N {
                     prefetch_index(tiles[i].as_flattened(), t * LANES + at + near);
                 }

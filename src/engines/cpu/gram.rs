@@ -3,7 +3,7 @@
 use super::BLOCK;
 use super::ahead::{Ahead, worth_asking};
 use super::aligned::Aligned;
-use super::coordinate::{LANES, Order, Wire};
+use super::coordinate::{self, LANES, Order, Wire};
 use super::mix::tree_sum;
 use crate::dtype::Values;
 use crate::engines::keys::value;
@@ -83,11 +83,11 @@ fn blocked<const HIGH: usize, const WIDE: usize>(level: Level, rows: &[Values<'_
     parts.reduce(|| Running::new(m, views.len()), Running::merge)
 }
 
-/// Products that are summed in registers: those of all pairs of the rows of `left`, or of each of them with each of `right`.
+/// Products that are summed in registers: of each row of `left` with each of `right` or, where they are the same, of all pairs.
 #[derive(Debug)]
 struct Job {
     left: Range<usize>,
-    right: Option<Range<usize>>,
+    right: Range<usize>,
 }
 
 /// Every pair of m rows once. What does not divide by WIDE is cut evenly: few sums at a time would wait for one another.
@@ -97,10 +97,10 @@ fn jobs<const HIGH: usize, const WIDE: usize>(m: usize) -> Vec<Job> {
         let left = first..m.min(first + HIGH);
         let others = m - left.end;
         let strips = others.div_ceil(WIDE);
-        jobs.push(Job { left: left.clone(), right: None });
+        jobs.push(Job { left: left.clone(), right: left.clone() });
         for strip in 0..strips {
             let [from, to] = [strip, strip + 1].map(|strip| left.end + others * strip / strips);
-            jobs.push(Job { left: left.clone(), right: Some(from..to) });
+            jobs.push(Job { left: left.clone(), right: from..to });
         }
     }
     jobs
@@ -111,7 +111,7 @@ const SLAB: usize = 1 << 18;
 
 /// Tiles of a slab of m rows.
 fn tiles(m: usize) -> usize {
-    (SLAB / size_of::<Wire>() / m.max(1)).clamp(1, 8)
+    coordinate::tiles(m, SLAB, 8)
 }
 
 /// Columns summed side by side; part of the definition of the result's bits.
@@ -157,7 +157,7 @@ impl Slab {
                 if let Some(order) = order {
                     order.columns(simd, &rows[..voters], columns.clone(), wires);
                 }
-                for (median, rank) in medians.iter_mut().zip([(voters - 1) / 2, voters / 2]) {
+                for (median, rank) in medians.iter_mut().zip((voters - 1) / 2..=voters / 2) {
                     let of_rank = wires.chunks_exact(voters).flat_map(|wires| wires[rank].iter());
                     median.extend(of_rank.take(columns.len()).map(|k| value(*k)));
                 }
@@ -254,12 +254,12 @@ fn multiply<S: Simd>(
     sums: &mut [[f32; ACROSS]],
     meanwhile: impl FnMut(),
 ) {
-    let (left, right) = (job.left.start, job.right.as_ref().map_or(0, |right| right.start));
+    let (left, right) = (job.left.start, job.right.start);
     macro_rules! of_shape {
         ($($side:literal)*; $($high:literal x $wide:literal)*) => {
-            match (job.left.len(), job.right.as_ref().map(|right| right.len())) {
-                $(($side, None) => add_products::<S, $side, $side, true>(simd, tiles, m, left, left, sums, meanwhile),)*
-                $(($high, Some($wide)) => add_products::<S, $high, $wide, false>(simd, tiles, m, left, right, sums, meanwhile),)*
+            match (job.left.len(), job.right.len(), left == right) {
+                $(($side, $side, true) => add_products::<S, $side, $side, true>(simd, tiles, m, left, right, sums, meanwhile),)*
+                $(($high, $wide, false) => add_products::<S, $high, $wide, false>(simd, tiles, m, left, right, sums, meanwhile),)*
                 _ => debug_assert!(false, "no such register block: {job:?}"),
             }
         };
