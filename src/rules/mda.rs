@@ -1,5 +1,5 @@
 use super::{Cohort, Rule, literal, weighted};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::plan::{Plan, Solution, Solve};
 use crate::resilience::{RESAM, Resilience};
@@ -10,12 +10,18 @@ use crate::solve::diameter::least_diameter;
 ///
 /// - Requirement: f < n/2.
 /// - Resilience: λ = 2f/(n−f), tight.
-/// - Exact: not by enumeration of C(n, f) subsets but by a search over vertex covers, see [`crate::solve::diameter`].
+/// - Exact: not by enumeration of C(n, f) subsets but by a search over vertex covers, see [`crate::solve::diameter`]; one that takes too
+///   long is an error.
 /// - Hostile input: rows with NaN or infinite values are left out, as (n−k, f−k).
 /// - Cost: two reads of the data.
 /// - Source: El Mhamdi et al., 2020; as a resilient averaging rule, Farhadkhani et al., ICML 2022.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MinimumDiameterAveraging;
+
+/// Steps after which the search is given up, some n² operations each: some seconds.
+fn most_nodes(n: usize) -> u64 {
+    (1_000_000_000 / (n * n) as u64).max(10_000)
+}
 
 impl Rule for MinimumDiameterAveraging {
     fn name(&self) -> &'static str {
@@ -37,25 +43,25 @@ impl Rule for MinimumDiameterAveraging {
         limits.sort_by(f64::total_cmp);
         limits.dedup();
         // The least limit for which some subset fits, and the first such subset in lexicographic order.
-        let fits = |limit: f64| first_subset(&d2, limit, n - f, &mut Vec::new(), 0);
+        let fits = |limit: f64| first_subset(&d2, limit, n - f, &mut Vec::new(), &(0..n).collect::<Vec<_>>());
         let least = limits.partition_point(|&t| fits(t).is_none());
         literal::mean(rows, &fits(limits[least]).expect("all rows fit the largest distance"))
     }
 }
 
-/// The lexicographically first way to extend `chosen` by rows from `next` on to `keep` rows no two of which are farther
-/// apart than `limit`.
-fn first_subset(d2: &[Vec<f64>], limit: f64, keep: usize, chosen: &mut Vec<usize>, next: usize) -> Option<Vec<usize>> {
+/// The lexicographically first way to extend `chosen` by some of the `open` rows to `keep` rows no two of which are farther apart than
+/// `limit`; no open row is farther from a chosen one.
+fn first_subset(d2: &[Vec<f64>], limit: f64, keep: usize, chosen: &mut Vec<usize>, open: &[usize]) -> Option<Vec<usize>> {
     if chosen.len() == keep {
         return Some(chosen.clone());
     }
-    let open: Vec<usize> = (next..d2.len()).filter(|&j| chosen.iter().all(|&i| d2[i][j] <= limit)).collect();
-    if chosen.len() + open.len() < keep {
-        return None;
-    }
-    for &j in &open {
+    for (k, &j) in open.iter().enumerate() {
+        if chosen.len() + open.len() - k < keep {
+            break;
+        }
+        let open: Vec<usize> = open[k + 1..].iter().copied().filter(|&i| d2[i][j] <= limit).collect();
         chosen.push(j);
-        let found = first_subset(d2, limit, keep, chosen, j + 1);
+        let found = first_subset(d2, limit, keep, chosen, &open);
         chosen.pop();
         if found.is_some() {
             return found;
@@ -72,10 +78,14 @@ struct LeastDiameter {
 impl Solve for LeastDiameter {
     fn solve(&self, Geometry { gram, .. }: &Geometry) -> Result<Solution> {
         let distances2 = gram.distances2();
-        let found = least_diameter(&distances2, gram.n(), self.keep);
+        let n = gram.n();
+        let found = least_diameter(&distances2, n, self.keep, most_nodes(n));
+        if !found.exact {
+            let instead = "nnm+average or multi_krum".into();
+            return Err(Error::TooHard { rule: "mda".into(), n, f: n - self.keep, steps: found.nodes, instead });
+        }
         // The subset changes when the deciding distance trades places with the nearest other one.
         let t = found.diameter2;
-        let n = gram.n();
         let pairs = (0..n).flat_map(|i| (i + 1..n).map(move |j| i * n + j));
         let mut gaps: Vec<f64> = pairs.map(|k| (distances2[k] - t).abs() / distances2[k].max(t).max(f64::MIN_POSITIVE)).collect();
         gaps.sort_unstable_by(f64::total_cmp);

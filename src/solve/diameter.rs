@@ -19,7 +19,8 @@
 //! loss, and only while no lower bound exceeds what may still be dropped.
 //!
 //! Cost: `O(n^2 log n)` for the sort, then about `2 log2(n) + n` cover questions.
-//! A question is exponential in the worst case, since vertex cover is NP-hard.
+//! A question is exponential in the worst case, since vertex cover is NP-hard; so
+//! the search nodes of all questions together are bounded.
 
 use std::cmp::Reverse;
 
@@ -32,23 +33,39 @@ pub struct DiameterSubset {
     pub diameter2: f64,
     /// Search nodes visited over all cover questions, a measure of the work.
     pub nodes: u64,
+    /// Whether the rows are proven the best, and the first of the best. False where
+    /// the search was cut short; the rows are then the best found.
+    pub exact: bool,
+}
+
+/// How far a search may go.
+struct Steps {
+    taken: u64,
+    most: u64,
+}
+
+impl Steps {
+    fn spent(&self) -> bool {
+        self.taken >= self.most
+    }
 }
 
 /// Finds the `keep` of `n` rows with the least largest squared distance,
 /// exactly; among equals, the first in dictionary order.
 ///
 /// `distances2` is `n * n`, row by row, symmetric, each entry at least 0 or
-/// `+inf`, never NaN. Only the entries above the diagonal are read.
+/// `+inf`, never NaN. Only the entries above the diagonal are read. `most_nodes`
+/// bounds the search.
 ///
 /// # Panics
 ///
 /// If `keep` is not in `1..=n`, or `distances2` does not have `n * n` entries.
-pub fn least_diameter(distances2: &[f64], n: usize, keep: usize) -> DiameterSubset {
+pub fn least_diameter(distances2: &[f64], n: usize, keep: usize, most_nodes: u64) -> DiameterSubset {
     assert!((1..=n).contains(&keep), "keep must be in 1..=n");
     assert_eq!(distances2.len(), n * n, "distances2 must be n * n");
     let dropped = n - keep;
     if keep == 1 {
-        return DiameterSubset { rows: vec![0], diameter2: 0.0, nodes: 0 };
+        return DiameterSubset { rows: vec![0], diameter2: 0.0, nodes: 0, exact: true };
     }
 
     let mut levels: Vec<f64> = (0..n).flat_map(|i| distances2[i * n + i + 1..(i + 1) * n].iter().copied()).collect();
@@ -61,23 +78,25 @@ pub fn least_diameter(distances2: &[f64], n: usize, keep: usize) -> DiameterSubs
     let mut low = level_of(least);
     let mut known = ball;
     let mut high = level_of(diameter(distances2, n, &known));
-    let mut nodes = 0;
+    let mut steps = Steps { taken: 0, most: most_nodes };
     while low < high {
         let middle = low + (high - low) / 2;
-        match FarGraph::new(distances2, n, levels[middle], dropped).solve(&mut nodes) {
+        match FarGraph::new(distances2, n, levels[middle], dropped).solve(&mut steps) {
             Some(kept) => {
                 // Any `keep` of the rows will do; they may lie closer than was asked.
                 known = members(&kept).take(keep).collect();
                 high = level_of(diameter(distances2, n, &known));
                 debug_assert!(known.len() == keep && high <= middle);
             }
+            None if steps.spent() => break,
             None => low = middle + 1,
         }
     }
 
     let diameter2 = levels[high];
-    let rows = first_in_order(FarGraph::new(distances2, n, diameter2, dropped), keep, &known, &mut nodes);
-    DiameterSubset { rows, diameter2, nodes }
+    let first = first_in_order(FarGraph::new(distances2, n, diameter2, dropped), keep, &known, &mut steps);
+    let exact = !steps.spent();
+    DiameterSubset { rows: if exact { first } else { known }, diameter2, nodes: steps.taken, exact }
 }
 
 /// A lower bound on the least squared diameter, and a subset to start from.
@@ -120,7 +139,7 @@ fn diameter(distances2: &[f64], n: usize, rows: &[usize]) -> f64 {
 /// Row by row: a row is kept if some subset keeps it along with all rows fixed
 /// so far. The subset in hand answers for its own rows, and often, with one
 /// exchange, for others, so that few rows need a search.
-fn first_in_order(mut graph: FarGraph, keep: usize, known: &[usize], nodes: &mut u64) -> Vec<usize> {
+fn first_in_order(mut graph: FarGraph, keep: usize, known: &[usize], steps: &mut Steps) -> Vec<usize> {
     let mut subset = vec![0; graph.words];
     known.iter().for_each(|&v| insert(&mut subset, v));
     let mut rows = Vec::with_capacity(keep);
@@ -139,7 +158,7 @@ fn first_in_order(mut graph: FarGraph, keep: usize, known: &[usize], nodes: &mut
             if !kept {
                 let mut trial = graph.clone();
                 trial.keep(v);
-                if let Some(found) = trial.solve(nodes) {
+                if let Some(found) = trial.solve(steps) {
                     swapped = found;
                     kept = true;
                 }
@@ -277,13 +296,17 @@ impl FarGraph {
         Some(())
     }
 
-    /// The kept rows of some cover within the budget, or `None` if there is none.
-    fn solve(mut self, nodes: &mut u64) -> Option<Vec<u64>> {
-        *nodes += 1;
+    /// The kept rows of some cover within the budget, or `None` if there is none, or
+    /// none was found before the steps were spent.
+    fn solve(mut self, steps: &mut Steps) -> Option<Vec<u64>> {
+        if steps.spent() {
+            return None;
+        }
+        steps.taken += 1;
         self.reduce()?;
         let (mut kept, folds) = (self.kept.clone(), std::mem::take(&mut self.folds));
         if self.edges > 0 {
-            self.solve_parts(nodes)?.into_iter().for_each(|v| insert(&mut kept, v));
+            self.solve_parts(steps)?.into_iter().for_each(|v| insert(&mut kept, v));
         }
         for &[v, a, b] in folds.iter().rev() {
             let other = if contains(&kept, a) { b } else { v };
@@ -294,16 +317,16 @@ impl FarGraph {
 
     /// The rows to keep of those undecided: part by part if the graph falls
     /// apart, else by branching.
-    fn solve_parts(mut self, nodes: &mut u64) -> Option<Vec<usize>> {
+    fn solve_parts(mut self, steps: &mut Steps) -> Option<Vec<usize>> {
         let mut parts = self.parts();
         if let [rows] = &parts[..] {
             // Renumbering pays once it saves words.
             if rows.len().div_ceil(64) < self.words {
-                let kept = self.part(rows, self.budget).branch(nodes)?;
+                let kept = self.part(rows, self.budget).branch(steps)?;
                 return Some(members(&kept).map(|k| rows[k]).collect());
             }
             self.kept.fill(0);
-            return self.branch(nodes).map(|kept| members(&kept).collect());
+            return self.branch(steps).map(|kept| members(&kept).collect());
         }
         // All but the largest part get their least cover, by raising the budget from 1.
         parts.sort_by_key(Vec::len);
@@ -311,7 +334,7 @@ impl FarGraph {
         let mut kept = Vec::new();
         for (k, rows) in parts.iter().enumerate() {
             let least = if k + 1 == parts.len() { budget } else { 1 };
-            let found = (least..=budget).find_map(|b| self.part(rows, b).solve(nodes))?;
+            let found = (least..=budget).find_map(|b| self.part(rows, b).solve(steps))?;
             kept.extend(members(&found).map(|v| rows[v]));
             budget -= rows.len() - count(&found);
         }
@@ -346,19 +369,19 @@ impl FarGraph {
     /// far from `v`, but for one at most. For if `u` is kept, all of those are
     /// covered but one, and that one can take the place of `v` in the cover,
     /// which the other branch finds.
-    fn branch(self, nodes: &mut u64) -> Option<Vec<u64>> {
+    fn branch(self, steps: &mut Steps) -> Option<Vec<u64>> {
         let v = members(&self.alive).max_by_key(|&v| (self.degree[v], Reverse(v)))?;
         let shared = |u: usize| common(self.row(u), self.row(v));
         let mut child = self.clone();
         let covered = members(&self.alive).filter(|&u| u == v || shared(u) + 1 >= self.degree[v]).try_for_each(|u| child.cover(u));
         if covered.is_some()
-            && let Some(kept) = child.solve(nodes)
+            && let Some(kept) = child.solve(steps)
         {
             return Some(kept);
         }
         let mut child = self;
         child.keep(v)?;
-        child.solve(nodes)
+        child.solve(steps)
     }
 
     /// Shrinks the graph as far as the rules go. `None` if no cover fits the budget.
@@ -597,6 +620,10 @@ mod tests {
         (0..n).map(|_| (0..d).map(|_| r.normal()).collect()).collect()
     }
 
+    fn unbounded() -> Steps {
+        Steps { taken: 0, most: u64::MAX }
+    }
+
     const FAMILIES: [&str; 20] = [
         "gauss d=2",
         "gauss d=5",
@@ -719,7 +746,7 @@ mod tests {
 
     fn check_small(d2: &[f64], n: usize) {
         for keep in 1..=n {
-            let got = least_diameter(d2, n, keep);
+            let got = least_diameter(d2, n, keep, u64::MAX);
             assert_eq!((got.diameter2, got.rows), enumerate(d2, n, keep), "n={n} keep={keep} {d2:?}");
         }
     }
@@ -775,7 +802,7 @@ mod tests {
     }
 
     fn certify(d2: &[f64], n: usize, keep: usize, order: bool) {
-        let got = least_diameter(d2, n, keep);
+        let got = least_diameter(d2, n, keep, u64::MAX);
         assert_eq!(got.rows.len(), keep);
         assert!(got.rows.is_sorted_by(|a, b| a < b) && got.rows[keep - 1] < n);
         let inside = got.rows.iter().flat_map(|&i| got.rows.iter().map(move |&j| d2[i * n + j])).fold(0.0, f64::max);
@@ -810,7 +837,7 @@ mod tests {
         for n in 1..=70usize {
             for value in [0.0, 3.0, f64::INFINITY] {
                 for keep in [1, n.div_ceil(2), n] {
-                    let got = least_diameter(&symmetric(n, || value), n, keep);
+                    let got = least_diameter(&symmetric(n, || value), n, keep, u64::MAX);
                     assert_eq!(got.rows, (0..keep).collect::<Vec<_>>());
                     assert_eq!(got.diameter2, if keep == 1 { 0.0 } else { value });
                 }
@@ -882,7 +909,7 @@ mod tests {
         for name in FAMILIES.into_iter().filter(|name| !["sphere d=4", "noise d=0", "matchings d=6"].contains(name)) {
             for f in [16, 64, 100, 127] {
                 let d2 = family(name, 1, n, f);
-                let got = least_diameter(&d2, n, n - f);
+                let got = least_diameter(&d2, n, n - f, u64::MAX);
                 assert!(got.rows.len() == n - f && got.rows.is_sorted_by(|a, b| a < b), "{name} f = {f}");
                 let inside =
                     got.rows.iter().flat_map(|&i| got.rows.iter().map(move |&j| i * n + j)).map(|k| d2[k]).fold(0.0, f64::max);
@@ -928,12 +955,12 @@ mod tests {
                 }
                 let busy: Vec<usize> = members(&graph.alive).filter(|&v| graph.degree[v] > 0).collect();
                 let inner = graph.part(&busy, budget);
-                let from_parts = inner.clone().solve_parts(&mut 0).map(|rows| {
+                let from_parts = inner.clone().solve_parts(&mut unbounded()).map(|rows| {
                     let mut kept = vec![0];
                     rows.iter().for_each(|&v| insert(&mut kept, v));
                     kept
                 });
-                for found in [inner.clone().branch(&mut 0), from_parts] {
+                for found in [inner.clone().branch(&mut unbounded()), from_parts] {
                     assert_eq!(found.is_some(), cover <= budget);
                     if let Some(kept) = found {
                         assert!(members(&kept).all(|v| inner.row(v)[0] & kept[0] == 0));
@@ -1008,19 +1035,36 @@ mod tests {
         }
     }
 
+    /// A search that is cut short says so, and leaves a subset of the diameter it states; one that has a step to spare is exact.
+    #[test]
+    fn a_bounded_search_ends() {
+        for name in FAMILIES {
+            let (n, f) = (60, 25);
+            let d2 = family(name, 11, n, f);
+            let whole = least_diameter(&d2, n, n - f, u64::MAX);
+            assert!(whole.exact, "{name}");
+            for most in [0, 1, 2, whole.nodes / 2, whole.nodes, whole.nodes + 1] {
+                let got = least_diameter(&d2, n, n - f, most);
+                assert!(got.nodes <= most && got.exact == (most > whole.nodes), "{name}: {most} of {}", whole.nodes);
+                assert!(got.rows.len() == n - f && diameter(&d2, n, &got.rows) == got.diameter2, "{name}");
+                assert!(if got.exact { got == whole } else { got.diameter2 >= whole.diameter2 }, "{name}");
+            }
+        }
+    }
+
     #[test]
     fn deterministic() {
         for name in FAMILIES {
             let (n, f) = (101, 45);
             let d2 = family(name, 7, n, f);
-            let first = least_diameter(&d2, n, n - f);
-            assert_eq!(first, least_diameter(&d2, n, n - f));
+            let first = least_diameter(&d2, n, n - f, u64::MAX);
+            assert_eq!(first, least_diameter(&d2, n, n - f, u64::MAX));
             // Another numbering of the rows changes the subset but not the diameter.
             let mut order: Vec<usize> = (0..n).collect();
             SplitMix64(8).shuffle(&mut order);
             let moved: Vec<f64> =
                 order.iter().flat_map(|&i| order.iter().map(move |&j| (i, j))).map(|(i, j)| d2[i * n + j]).collect();
-            assert_eq!(first.diameter2, least_diameter(&moved, n, n - f).diameter2);
+            assert_eq!(first.diameter2, least_diameter(&moved, n, n - f, u64::MAX).diameter2);
         }
     }
 }

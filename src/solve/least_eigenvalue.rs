@@ -16,7 +16,7 @@
 //! Cost: a node takes n − m operations a direction, and at most two eigenpairs of m × m matrices. The number of nodes is exponential
 //! in the worst case.
 
-use super::diameter::least_diameter;
+use super::diameter::{DiameterSubset, least_diameter};
 use super::eigen::{lanczos, mixed, pseudo_random};
 use super::fates::{Fate, TIE, first_in_order, lower_twins, twins};
 use super::least_variance::first_subset;
@@ -64,8 +64,8 @@ pub fn least_eigenvalue(gram: &Gram, keep: usize, most_nodes: u64) -> EigenSubse
     let ball = EigenSubset { eigenvalue: value(gram, &ball), rows: ball, nodes: 0, exact: false };
     let known = if ball.eigenvalue < greedy.eigenvalue { ball } else { greedy };
     if known.eigenvalue <= 0.0 {
-        let rows = least_diameter(&d2, n, m).rows;
-        return EigenSubset { eigenvalue: value(gram, &rows), rows, nodes: 0, exact: true };
+        let DiameterSubset { rows, nodes, exact, .. } = least_diameter(&d2, n, m, most_nodes);
+        return EigenSubset { eigenvalue: value(gram, &rows), rows, nodes, exact };
     }
     let mut known = known;
     let mut nodes = 0;

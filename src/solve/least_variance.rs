@@ -66,14 +66,15 @@ pub fn least_variance(distances2: &[f64], n: usize, keep: usize, most_nodes: u64
     if !value.is_finite() {
         // If any subset avoids the infinite distances, the one of least diameter does.
         let numbers: Vec<f64> = distances2.iter().map(|d| if d.is_nan() { f64::INFINITY } else { *d }).collect();
-        known = least_diameter(&numbers, n, m).rows;
+        known = least_diameter(&numbers, n, m, most_nodes).rows;
         value = pair_sum(distances2, n, &known);
     }
     if !value.is_finite() {
         return finish(known, 0, false);
     }
     if value == 0.0 {
-        return finish(least_diameter(distances2, n, m).rows, 0, true);
+        let equal = least_diameter(distances2, n, m, most_nodes);
+        return finish(equal.rows, equal.nodes, equal.exact);
     }
     // The m − 1 least distances of a row of S sum to V(S) at most.
     let possible = |&i: &usize| {

@@ -219,7 +219,7 @@ pub fn verify(rule: &dyn Rule, case: &Case, reference: &[f64], got: &Aggregate) 
         }
         "mda" => {
             let d2 = distances2(case);
-            let best = least_diameter(&d2.concat(), n, n - f);
+            let best = least_diameter(&d2.concat(), n, n - f, u64::MAX);
             let kept = kept(got)?;
             if kept.len() != n - f {
                 return Err(format!("kept {kept:?}: not n - f rows"));
@@ -466,7 +466,7 @@ fn agree(sizes: &Sizes<'_>) {
                     }
                     // The literal MDA is exponential; that of the solver on f64 distances takes over.
                     let reference = if rule.name() == "mda" && n > 15 {
-                        let best = least_diameter(&distances2(&case).concat(), n, n - f);
+                        let best = least_diameter(&distances2(&case).concat(), n, n - f, u64::MAX);
                         let column = |k: usize| best.rows.iter().map(|&i| f64::from(case.data[i * d + k])).collect::<Vec<_>>();
                         (0..d).map(|k| literal::mean(column(k).into_iter())).collect()
                     } else {
