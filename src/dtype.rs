@@ -196,19 +196,6 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Those at `places`, into a slice of as many.
-    pub(crate) fn gather(self, places: &[usize], out: &mut [f32]) {
-        fn each<T: Copy>(values: &[T], places: &[usize], out: &mut [f32], widen: impl Fn(T) -> f32) {
-            out.iter_mut().zip(places).for_each(|(y, &k)| *y = widen(values[k]));
-        }
-        match self {
-            Values::F32(values) => each(values, places, out, std::convert::identity),
-            Values::F16(values) => each(values, places, out, f16::to_f32),
-            Values::Bf16(values) => each(values, places, out, bf16::to_f32),
-            Values::Pieces(_) => out.iter_mut().zip(places).for_each(|(y, &k)| *y = self.at(k)),
-        }
-    }
-
     /// All of them, into a slice of the same length.
     pub(crate) fn copy_to(self, out: &mut [f32]) {
         match self {

@@ -86,10 +86,6 @@ mod tests {
                 let middle = some.slice(want.len() / 3..want.len());
                 assert_eq!(middle.f32(&mut Vec::new()), &want[want.len() / 3..]);
                 assert!((0..want.len()).all(|k| some.at(k) == want[k]));
-                let places: Vec<usize> = (0..want.len()).rev().collect();
-                let mut gathered = vec![f32::NAN; want.len()];
-                some.gather(&places, &mut gathered);
-                assert!(gathered.iter().eq(want.iter().rev()));
             }
         }
         // Ranges within a slice are borrowed: those of no value, and those of the slices of 3, 1, 4 and 1.

@@ -16,6 +16,9 @@ pub(super) fn worth_asking<'r, 'a>(rows: &'r [Values<'a>]) -> &'r [Values<'a>] {
     if bytes > CACHED { rows } else { &[] }
 }
 
+/// Lines that are asked for together: to look for the next one takes longer than to ask.
+const TOGETHER: usize = 4;
+
 /// The lines of some columns of all rows, row after row, that are still to be asked for.
 pub(super) struct Ahead<'a> {
     rows: &'a [Values<'a>],
@@ -27,23 +30,26 @@ pub(super) struct Ahead<'a> {
     lines: usize,
     row: usize,
     line: usize,
+    /// Lines that are due.
+    due: usize,
 }
 
 impl<'a> Ahead<'a> {
     /// Of some columns, which need not be there: asking is no access.
     pub(super) fn new(rows: &'a [Values<'a>], columns: Range<usize>) -> Self {
         let step = rows.first().map_or(1, |row| LINE / row.dtype().size());
-        Self { rows, first: columns.start, step, lines: columns.len().div_ceil(step), row: 0, line: 0 }
+        Self { rows, first: columns.start, step, lines: columns.len().div_ceil(step), row: 0, line: 0, due: 0 }
     }
 
-    /// Asks for some more lines.
+    /// Asks for some more lines, or leaves them for the next time.
     #[inline(always)]
-    pub(super) fn fetch(&mut self, mut lines: usize) {
-        while lines > 0 {
+    pub(super) fn fetch(&mut self, lines: usize) {
+        self.due += lines;
+        while self.due >= TOGETHER {
             let Some(row) = self.rows.get(self.row) else { return };
-            let some = lines.min(self.lines - self.line);
+            let some = self.due.min(self.lines - self.line);
             row.ask((self.line..self.line + some).map(|line| self.first + line * self.step));
-            lines -= some;
+            self.due -= some;
             self.line += some;
             if self.line == self.lines {
                 (self.row, self.line) = (self.row + 1, 0);

@@ -63,7 +63,7 @@ fn blocked<const HIGH: usize, const WIDE: usize>(level: Level, rows: &[Values<'_
             let mut far = worth_asking;
             for (slab, view) in slabs.iter_mut().zip(&views) {
                 // The first frame asks for all.
-                let mut ahead = Ahead::new(std::mem::take(&mut far), at + 2 * width..at + 3 * width);
+                let mut ahead = Ahead::new(std::mem::take(&mut far), at + width..at + 2 * width);
                 let columns = at..last.min(at + width);
                 dispatch!(level, simd => {
                     slab.load(simd, rows, view, columns, &mut ahead);
@@ -106,12 +106,15 @@ fn jobs<const HIGH: usize, const WIDE: usize>(m: usize) -> Vec<Job> {
     jobs
 }
 
-/// Most bytes of a slab: this one and the next two, which are asked for, fit a second-level cache of 1 MiB.
+/// Most tiles of a slab: fewer end the streams of rows too soon, more crowd the second-level cache.
+const TILES: usize = 12;
+
+/// Most bytes of a slab: this one and the next, which is asked for, fit a second-level cache of 512 KiB.
 const SLAB: usize = 1 << 18;
 
 /// Tiles of a slab of m rows.
 fn tiles(m: usize) -> usize {
-    coordinate::tiles(m, SLAB, 8)
+    coordinate::tiles(m, SLAB, TILES)
 }
 
 /// Columns summed side by side; part of the definition of the result's bits.

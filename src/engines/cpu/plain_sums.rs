@@ -19,10 +19,16 @@ pub(super) struct PlainSums {
 /// added loses whatever was rounded away beside it, so nothing may be.
 struct Common {
     rows: Vec<usize>,
-    beside: Vec<Vec<usize>>,
-    without: Vec<Vec<usize>>,
+    ways: Vec<Way>,
     /// Binary places that the values of a column may span so that no sum is rounded; nothing where this way has more to add.
     exact: Option<u32>,
+}
+
+/// From what is common to one sum.
+struct Way {
+    sum: usize,
+    beside: Vec<usize>,
+    without: Vec<usize>,
 }
 
 /// The sums of all subsets of each [`GROUP`] of rows are formed once; of them each mixed row takes one a group. (Arlazarov, Dinic,
@@ -90,14 +96,20 @@ impl Common {
         let (m, n) = (mixing.rows(), mixing.width());
         let uses = |i: usize, j: usize| mixing.weights(i)[j] != 0.0;
         let (rows, others): (Vec<usize>, Vec<usize>) = (0..n).partition(|&j| 2 * (0..m).filter(|&i| uses(i, j)).count() > m);
-        let beside: Vec<Vec<usize>> = (0..m).map(|i| others.iter().copied().filter(|&j| uses(i, j)).collect()).collect();
-        let without: Vec<Vec<usize>> = (0..m).map(|i| rows.iter().copied().filter(|&j| !uses(i, j)).collect()).collect();
-        let additions = rows.len() + beside.iter().chain(&without).map(Vec::len).sum::<usize>();
+        let way = |i: usize| Way {
+            sum: i,
+            beside: others.iter().copied().filter(|&j| uses(i, j)).collect(),
+            without: rows.iter().copied().filter(|&j| !uses(i, j)).collect(),
+        };
+        let mut ways: Vec<Way> = (0..m).map(way).collect();
+        // Where loops end is foreseen when they end as those before.
+        ways.sort_by_key(|way| (way.beside.len(), way.without.len()));
+        let additions = rows.len() + ways.iter().map(|way| way.beside.len() + way.without.len()).sum::<usize>();
         // Values of a column less than 2^(e + 1), all multiples of 2^(e - span - 23): n of them sum to less than n 2^(e + 1), which is
         // exact up to 2^53 times the last place.
         let all = n.next_power_of_two().ilog2();
         let places = (f64::MANTISSA_DIGITS - f32::MANTISSA_DIGITS).saturating_sub(all);
-        Self { rows, beside, without, exact: (additions < other_way).then_some(places) }
+        Self { rows, ways, exact: (additions < other_way).then_some(places) }
     }
 
     #[inline(always)]
@@ -118,8 +130,7 @@ impl Common {
                     common[k] += S::f64s::from_slice(simd, &rows[*row][at + k * width..][..width]);
                 }
             }
-            let ways = self.beside.iter().zip(&self.without).zip(weights);
-            for (i, ((beside, without), weight)) in ways.enumerate() {
+            for Way { sum: i, beside, without } in &self.ways {
                 for _ in 0..HELD * width / ACROSS {
                     meanwhile();
                 }
@@ -135,7 +146,7 @@ impl Common {
                     }
                 }
                 for k in (0..HELD).step_by(2) {
-                    put(i, at + k * width, [sum[k] * *weight, sum[k + 1] * *weight]);
+                    put(*i, at + k * width, [sum[k] * weights[*i], sum[k + 1] * weights[*i]]);
                 }
             }
         }
