@@ -69,7 +69,7 @@ pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, 
     let in_place = mixed.is_none() && rows.iter().all(|row| matches!(row, Values::F32(_)));
     let tiles = tiles(m, SLAB, TILES);
     let near = if in_place && tiles == TILES && !far.is_empty() { NEAR } else { 0 };
-    let far = if mixed.is_some() { far } else { &[] };
+    let far = if in_place { &[] } else { far };
     let (how, kept) = match what.stat {
         Stat::Ranks { from, to } if m <= RUN && !what.diagnose => (How::InRegisters(from..to), 0),
         _ => (How::OnWires(Order::new(Network::new(what.stat, m))), m * tiles),
@@ -85,7 +85,7 @@ pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, 
 struct Pass<'a> {
     /// How far ahead rows are asked for while they are ordered, or 0.
     near: usize,
-    /// The rows that are asked for, slab by slab, while they are mixed.
+    /// The rows that are asked for, slab by slab, while others are mixed or widened.
     far: &'a [Values<'a>],
     what: &'a Columns<'a>,
     rows: &'a [Values<'a>],
@@ -127,9 +127,10 @@ impl Pass<'_> {
         let (whole, rest) = out.split_at_mut(out.len() / LANES * LANES);
         let mut at = first;
         for out in whole.chunks_mut(self.tiles * LANES) {
-            let rows = widened.columns(self.rows, at..at + out.len());
             let next = at + out.len().max(NEAR);
-            let ahead = Ahead::new(self.far, next..next + out.len());
+            let mut ahead = Ahead::new(self.far, next..next + out.len());
+            let lines = if self.mixed.is_some() { 0 } else { ahead.share(out.len(), self.rows.len()) };
+            let rows = widened.columns(self.rows, at..at + out.len(), || ahead.fetch(lines));
             self.slab(simd, Slab { rows: &rows, columns: out.len(), ahead }, out, notes, room);
             at += out.len();
         }

@@ -1,5 +1,6 @@
 //! Weighted sums of rows, and rounds of Weiszfeld's iteration on the data, which need the sum and the distances to it in one read.
 
+use super::ahead::LINE;
 use super::{BLOCK, Widened};
 use crate::dtype::{Dtype, Values};
 use crate::engines::exact_sum::ExactSum;
@@ -16,7 +17,8 @@ const PIECE: usize = 512;
 
 /// y = Σ w_i x_i into `out`; the matrix indices of rows with NaN or infinite values.
 pub(crate) fn mix(level: Level, terms: &[(Values<'_>, Term)], out: &mut [f32]) -> Vec<usize> {
-    let step = if terms.iter().all(|(row, _)| row.dtype() == Dtype::F32) { BLOCK } else { PIECE };
+    let halves = terms.iter().any(|(row, _)| row.dtype() != Dtype::F32);
+    let step = if halves { PIECE } else { BLOCK };
     let notes = super::noted_blocks(terms.len(), 0, out, |first, out, notes, room| {
         let columns = first..first + out.len();
         let mut sums = [0.0; BLOCK];
@@ -46,6 +48,10 @@ fn accumulate<S: Simd>(simd: S, terms: &[(Values<'_>, Term)], at: usize, room: &
     let whole = width / S::f32s::LEN * S::f32s::LEN;
     let mut rows: [(&[f32], f64); TOGETHER] = [(&[], 0.0); TOGETHER];
     for ((row, (values, term)), room) in rows.iter_mut().zip(terms).zip(room.rooms(TOGETHER)) {
+        if values.dtype() != Dtype::F32 {
+            // Short pieces end before the processor reads ahead.
+            values.ask((at + PIECE..at + 2 * PIECE).step_by(LINE / values.dtype().size()));
+        }
         *row = (values.slice(at..at + width).f32(room), term.exact);
     }
     macro_rules! of_rows {
@@ -122,7 +128,7 @@ pub(crate) fn weiszfeld_round(
         let (first, last) = (block * BLOCK, d.min((block + 1) * BLOCK));
         let mut lanes = vec![[0.0f32; LANES]; m];
         for at in (first..last).step_by(LANES) {
-            let tile = room.columns(&all, at..last.min(at + LANES));
+            let tile = room.columns(&all, at..last.min(at + LANES), || ());
             let (rows, centre) = (&tile[..m], tile[m]);
             let mut z = [0.0; LANES];
             for i in 0..m {

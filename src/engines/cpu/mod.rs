@@ -240,9 +240,13 @@ impl Widened {
         &mut self.0
     }
 
-    /// Some columns of the rows as f32: where they lie, or widened.
-    fn columns<'a>(&'a mut self, rows: &[Values<'a>], columns: Range<usize>) -> Vec<&'a [f32]> {
-        rows.iter().zip(self.rooms(rows.len())).map(|(row, room)| row.some_f32(columns.clone(), room)).collect()
+    /// Some columns of the rows as f32: where they lie, or widened; `meanwhile` before each row.
+    fn columns<'a>(&'a mut self, rows: &[Values<'a>], columns: Range<usize>, mut meanwhile: impl FnMut()) -> Vec<&'a [f32]> {
+        let some = |(row, room): (&Values<'a>, &'a mut Vec<f32>)| {
+            meanwhile();
+            row.some_f32(columns.clone(), room)
+        };
+        rows.iter().zip(self.rooms(rows.len())).map(some).collect()
     }
 }
 
