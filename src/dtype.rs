@@ -11,6 +11,9 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
+/// Runs of values that are asked for before they are copied.
+const SOON: usize = 8;
+
 /// Type of the values of a matrix.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
@@ -193,6 +196,27 @@ impl<'a> Values<'a> {
             Values::F16(values) => values[k].to_f32(),
             Values::Bf16(values) => values[k].to_f32(),
             Values::Pieces(pieces) => pieces.slice(k..k + 1).at(0),
+        }
+    }
+
+    /// Those of some runs of neighbours, into a slice of as many. Runs are asked for [`SOON`] before they are copied: each lies in a page of its own,
+    /// which takes long to find.
+    pub(crate) fn gather(self, runs: &[&[usize]], out: &mut [f32]) {
+        fn each<T: Copy>(values: &[T], runs: &[&[usize]], mut out: &mut [f32], widen: impl Fn(T) -> f32) {
+            for (i, run) in runs.iter().enumerate() {
+                if let Some(soon) = runs.get(i + SOON) {
+                    prefetch_index(values, soon[0]);
+                    prefetch_index(values, soon[soon.len() - 1]);
+                }
+                let some = out.split_off_mut(..run.len()).unwrap_or_default();
+                some.iter_mut().zip(&values[run[0]..]).for_each(|(y, x)| *y = widen(*x));
+            }
+        }
+        match self {
+            Values::F32(values) => each(values, runs, out, std::convert::identity),
+            Values::F16(values) => each(values, runs, out, f16::to_f32),
+            Values::Bf16(values) => each(values, runs, out, bf16::to_f32),
+            Values::Pieces(_) => out.iter_mut().zip(runs.iter().copied().flatten()).for_each(|(y, &k)| *y = self.at(k)),
         }
     }
 

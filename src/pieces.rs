@@ -86,6 +86,13 @@ mod tests {
                 let middle = some.slice(want.len() / 3..want.len());
                 assert_eq!(middle.f32(&mut Vec::new()), &want[want.len() / 3..]);
                 assert!((0..want.len()).all(|k| some.at(k) == want[k]));
+                let places: Vec<usize> = (0..want.len()).filter(|k| k % 3 != 1).collect();
+                let runs: Vec<&[usize]> = places.chunk_by(|a, b| a + 1 == *b).collect();
+                for values in [some, Values::from(want)] {
+                    let mut gathered = vec![f32::NAN; places.len()];
+                    values.gather(&runs, &mut gathered);
+                    assert!(gathered.iter().eq(places.iter().map(|k| &want[*k])));
+                }
             }
         }
         // Ranges within a slice are borrowed: those of no value, and those of the slices of 3, 1, 4 and 1.

@@ -62,7 +62,7 @@ impl Solve for LeastVariance {
                 n,
                 f: self.f,
                 steps: found.nodes,
-                instead: "nnm+average or mda".into(),
+                instead: "mda or nnm+average".into(),
             });
         }
         Ok(Solution { objective: Some(found.variance), ..Solution::mean_of(&found.rows, n) })

@@ -65,6 +65,7 @@ pub fn least_eigenvalue(gram: &Gram, keep: usize, most_nodes: u64) -> EigenSubse
     let known = if ball.eigenvalue < greedy.eigenvalue { ball } else { greedy };
     if known.eigenvalue <= 0.0 {
         let DiameterSubset { rows, nodes, exact, .. } = least_diameter(&d2, n, m, most_nodes);
+        let rows = if exact { rows } else { known.rows };
         return EigenSubset { eigenvalue: value(gram, &rows), rows, nodes, exact };
     }
     let mut known = known;

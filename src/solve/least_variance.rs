@@ -63,18 +63,18 @@ pub fn least_variance(distances2: &[f64], n: usize, keep: usize, most_nodes: u64
     }
     let mut known = first_subset(distances2, n, m);
     let mut value = pair_sum(distances2, n, &known);
-    if !value.is_finite() {
-        // If any subset avoids the infinite distances, the one of least diameter does.
+    if !value.is_finite() || value == 0.0 {
+        // If any subset avoids the infinite distances, or has no others than 0, the one of least diameter does.
         let numbers: Vec<f64> = distances2.iter().map(|d| if d.is_nan() { f64::INFINITY } else { *d }).collect();
-        known = least_diameter(&numbers, n, m, most_nodes).rows;
+        let least = least_diameter(&numbers, n, m, most_nodes);
+        if value == 0.0 {
+            return finish(if least.exact { least.rows } else { known }, least.nodes, least.exact);
+        }
+        known = least.rows;
         value = pair_sum(distances2, n, &known);
-    }
-    if !value.is_finite() {
-        return finish(known, 0, false);
-    }
-    if value == 0.0 {
-        let equal = least_diameter(distances2, n, m, most_nodes);
-        return finish(equal.rows, equal.nodes, equal.exact);
+        if !value.is_finite() {
+            return finish(known, least.nodes, false);
+        }
     }
     // The m − 1 least distances of a row of S sum to V(S) at most.
     let possible = |&i: &usize| {
@@ -544,6 +544,10 @@ mod tests {
         assert!(full.exact && full.nodes > 20);
         let cut = least_variance(&d2, 40, 21, 3);
         assert!(!cut.exact && cut.nodes <= 30 && cut.rows.len() == 21 && cut.variance >= full.variance * (1.0 - 1e-12));
+        // Two equal rows, and one a distance to which is not known.
+        let nan = f64::NAN;
+        let equal = least_variance(&[0.0, nan, 5.0, nan, 0.0, 0.0, 5.0, 0.0, 0.0], 3, 2, 100);
+        assert_eq!((equal.rows, equal.variance, equal.exact), (vec![1, 2], 0.0, true));
         for value in [f64::NAN, f64::INFINITY] {
             let found = least_variance(&[value; 64], 8, 5, 1000);
             assert!(!found.exact && found.rows.len() == 5);

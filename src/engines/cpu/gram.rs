@@ -107,7 +107,7 @@ fn jobs<const HIGH: usize, const WIDE: usize>(m: usize) -> Vec<Job> {
 }
 
 /// Most tiles of a slab: fewer end the streams of rows too soon, more crowd the second-level cache.
-const TILES: usize = 12;
+const TILES: usize = 16;
 
 /// Most bytes of a slab: this one and the next, which is asked for, fit a second-level cache of 512 KiB.
 const SLAB: usize = 1 << 18;

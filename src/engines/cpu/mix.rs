@@ -17,21 +17,20 @@ const PIECE: usize = 512;
 
 /// y = Σ w_i x_i into `out`; the matrix indices of rows with NaN or infinite values.
 pub(crate) fn mix(level: Level, terms: &[(Values<'_>, Term)], out: &mut [f32]) -> Vec<usize> {
-    let halves = terms.iter().any(|(row, _)| row.dtype() != Dtype::F32);
-    let step = if halves { PIECE } else { BLOCK };
+    let step = if terms.iter().all(|(row, _)| row.dtype() == Dtype::F32) { BLOCK } else { PIECE };
     let notes = super::noted_blocks(terms.len(), 0, out, |first, out, notes, room| {
         let columns = first..first + out.len();
         let mut sums = [0.0; BLOCK];
-        let mut any = false;
-        dispatch!(level, simd => {
+        let finite = dispatch!(level, simd => {
             for terms in terms.chunks(TOGETHER) {
                 for at in (0..out.len()).step_by(step) {
-                    any |= accumulate(simd, terms, first + at, room, &mut sums[at..out.len().min(at + step)]);
+                    accumulate(simd, terms, first + at, room, &mut sums[at..out.len().min(at + step)]);
                 }
             }
-            finish(&sums, out);
+            finish(&sums, out)
         });
-        if any {
+        // Finite values have finite sums: f64 holds them all.
+        if !finite {
             for ((row, _), bad) in terms.iter().zip(&mut notes.bad) {
                 *bad |= columns.clone().any(|k| magnitude(row.at(k).to_bits()) >= EXPONENT);
             }
@@ -41,9 +40,9 @@ pub(crate) fn mix(level: Level, terms: &[(Values<'_>, Term)], out: &mut [f32]) -
     terms.iter().zip(notes.bad).filter(|(_, bad)| *bad).map(|((_, term), _)| term.row).collect()
 }
 
-/// sums += Σ w x in f64, where nothing overflows and far rows may cancel; is any x not finite?
+/// sums += Σ w x in f64, where nothing overflows and far rows may cancel.
 #[inline(always)]
-fn accumulate<S: Simd>(simd: S, terms: &[(Values<'_>, Term)], at: usize, room: &mut Widened, sums: &mut [f64]) -> bool {
+fn accumulate<S: Simd>(simd: S, terms: &[(Values<'_>, Term)], at: usize, room: &mut Widened, sums: &mut [f64]) {
     let width = sums.len();
     let whole = width / S::f32s::LEN * S::f32s::LEN;
     let mut rows: [(&[f32], f64); TOGETHER] = [(&[], 0.0); TOGETHER];
@@ -58,48 +57,44 @@ fn accumulate<S: Simd>(simd: S, terms: &[(Values<'_>, Term)], at: usize, room: &
         ($($n:literal)*) => {
             match terms.len() {
                 $($n => of_rows::<S, $n>(simd, &rows, &mut sums[..whole]),)*
-                _ => false,
+                _ => {}
             }
         };
     }
-    let mut bad = of_rows!(1 2 3 4 5 6 7 8);
+    of_rows!(1 2 3 4 5 6 7 8);
     for k in whole..width {
         for (row, weight) in &rows[..terms.len()] {
-            bad |= magnitude(row[k].to_bits()) >= EXPONENT;
             sums[k] += weight * f64::from(row[k]);
         }
     }
-    bad
 }
 
 /// The same of N rows and whole vectors.
 #[inline(always)]
-fn of_rows<S: Simd, const N: usize>(simd: S, rows: &[(&[f32], f64); TOGETHER], sums: &mut [f64]) -> bool {
+fn of_rows<S: Simd, const N: usize>(simd: S, rows: &[(&[f32], f64); TOGETHER], sums: &mut [f64]) {
     let (width, half) = (S::f32s::LEN, S::f64s::LEN);
-    let mut largest = S::i32s::splat(simd, 0);
     for at in (0..sums.len()).step_by(width) {
         let sums = &mut sums[at..at + width];
         let (mut low, mut high) = (S::f64s::from_slice(simd, &sums[..half]), S::f64s::from_slice(simd, &sums[half..]));
         for (row, weight) in &rows[..N] {
-            let values = S::f32s::from_slice(simd, &row[at..at + width]);
-            let bits: S::i32s = values.bitcast();
-            largest = largest.max(bits & S::i32s::splat(simd, i32::MAX));
-            let values = values.widen();
+            let values = S::f32s::from_slice(simd, &row[at..at + width]).widen();
             low += values.0 * *weight;
             high += values.1 * *weight;
         }
         low.store_slice(&mut sums[..half]);
         high.store_slice(&mut sums[half..]);
     }
-    largest.as_slice().iter().any(|bits| *bits as u32 >= EXPONENT)
 }
 
-/// y = sum, kept within the finite values.
+/// y = sum, kept within the finite values; are all sums finite?
 #[inline(always)]
-fn finish(sums: &[f64; BLOCK], out: &mut [f32]) {
+fn finish(sums: &[f64; BLOCK], out: &mut [f32]) -> bool {
+    let mut finite = true;
     for (y, s) in out.iter_mut().zip(sums) {
+        finite &= s.abs() < f64::INFINITY;
         *y = s.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
     }
+    finite
 }
 
 /// A weighted sum with values that are not finite: NaN where one is NaN or both infinities meet, else the infinity.

@@ -32,9 +32,6 @@ pub(crate) const BLOCK: usize = 4096;
 /// Values of a sample that another thread would not be woken for.
 const ALONE: usize = 1 << 15;
 
-/// Runs of sampled columns that are asked for before they are copied: each lies in a page of its own, which takes long to find.
-const SOON: usize = 8;
-
 /// Settings of the CPU engine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CpuOptions {
@@ -144,16 +141,7 @@ impl Passes for CpuRows<'_> {
         let runs: Vec<&[usize]> = columns.chunk_by(|a, b| a + 1 == *b).collect();
         self.engine.on_threads(|| {
             let rows = values.par_chunks_mut(columns.len().max(1)).zip(&slices).with_min_len(ALONE / columns.len().max(1));
-            rows.for_each(|(mut values, row)| {
-                for (k, run) in runs.iter().enumerate() {
-                    if let Some([first, .., last]) = runs.get(k + SOON) {
-                        row.ask([*first, *last].into_iter());
-                    }
-                    let (some, rest) = values.split_at_mut(run.len());
-                    row.slice(run[0]..run[0] + run.len()).copy_to(some);
-                    values = rest;
-                }
-            });
+            rows.for_each(|(values, row)| row.gather(&runs, values));
         });
         Ok(values)
     }
