@@ -86,12 +86,14 @@ mod tests {
                 let middle = some.slice(want.len() / 3..want.len());
                 assert_eq!(middle.f32(&mut Vec::new()), &want[want.len() / 3..]);
                 assert!((0..want.len()).all(|k| some.at(k) == want[k]));
-                let places: Vec<usize> = (0..want.len()).filter(|k| k % 3 != 1).collect();
-                let runs: Vec<&[usize]> = places.chunk_by(|a, b| a + 1 == *b).collect();
-                for values in [some, Values::from(want)] {
-                    let mut gathered = vec![f32::NAN; places.len()];
-                    values.gather(&runs, &mut gathered);
-                    assert!(gathered.iter().eq(places.iter().map(|k| &want[*k])));
+                let all = 0..want.len();
+                for places in [all.clone().rev().collect::<Vec<_>>(), all.filter(|k| k % 3 != 1).collect()] {
+                    let runs: Vec<&[usize]> = places.chunk_by(|a, b| a + 1 == *b).collect();
+                    for values in [some, Values::from(want)] {
+                        let mut gathered = vec![f32::NAN; places.len()];
+                        values.gather(&runs, &mut gathered);
+                        assert!(gathered.iter().eq(places.iter().map(|k| &want[*k])));
+                    }
                 }
             }
         }

@@ -52,9 +52,12 @@ impl Steps {
     }
 
     fn take(&mut self) -> Option<()> {
-        self.cut |= self.taken == self.most;
-        self.taken += u64::from(!self.cut);
-        (!self.cut).then_some(())
+        if self.taken == self.most {
+            self.cut = true;
+            return None;
+        }
+        self.taken += 1;
+        Some(())
     }
 }
 
