@@ -115,7 +115,8 @@ fn scaled(geometry: &Geometry, factors: &[f64]) -> Solution {
 
 /// Scales each row of the f64 reference.
 fn scale_rows(rows: &[Vec<f64>], factor: impl Fn(usize) -> f64) -> Vec<Vec<f64>> {
-    rows.iter().enumerate().map(|(i, row)| row.iter().map(|x| x * factor(i)).collect()).collect()
+    let scaled = |row: &[f64], factor: f64| row.iter().map(|x| x * factor).collect();
+    rows.iter().enumerate().map(|(i, row)| scaled(row, factor(i))).collect()
 }
 
 #[cfg(test)]

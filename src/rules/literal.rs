@@ -52,11 +52,16 @@ pub(crate) fn per_coordinate_with(rows: &[Vec<f64>], weights: &[f64], stat: impl
 /// Mean of the `keep` values of a column that are nearest a centre; of equally near ones those of the lower rows. A value that is not finite
 /// is farther than any other. `twice` is an exact expansion of m times twice the centre.
 pub(crate) fn nearest(column: &[f64], m: usize, twice: &[f64], keep: usize) -> f64 {
+    let mut twice = expansion(twice);
+    twice.retain(|term| *term != 0.0);
+    // A product and what its rounding left over.
+    let times = |x: f64| {
+        let product = m as f64 * x;
+        [product, (m as f64).mul_add(x, -product)]
+    };
     // |x − c| > |y − c| for x < y exactly when m (x + y) < 2 m c.
     let farther = |x: f64, y: f64| {
-        let (low, high) = (x.min(y), x.max(y));
-        let mut terms: Vec<f64> = twice.to_vec();
-        terms.extend(std::iter::repeat_n([-low, -high], m).flatten());
+        let terms = [&twice[..], &times(-x), &times(-y)].concat();
         exact_sign(&terms) * if x < y { 1 } else { -1 }
     };
     let order = |&i: &usize, &j: &usize| {
@@ -72,9 +77,18 @@ pub(crate) fn nearest(column: &[f64], m: usize, twice: &[f64], keep: usize) -> f
     rows[..keep].iter().map(|&i| column[i] / keep as f64).sum()
 }
 
-/// Sign of the exact sum of a few numbers: repeatedly replaces two of them by their sum and its rounding error until
-/// nothing changes; the numbers then do not overlap and the largest one decides.
+/// Sign of the exact sum of a few numbers: of the [`expansion`]'s last one that is not 0, the largest.
 pub(crate) fn exact_sign(terms: &[f64]) -> i32 {
+    match expansion(terms).iter().rev().find(|t| **t != 0.0) {
+        None => 0,
+        Some(t) if *t > 0.0 => 1,
+        Some(_) => -1,
+    }
+}
+
+/// Numbers of the same exact sum that do not overlap, in order of size but for zeros: repeatedly replaces two of them by their sum and
+/// its rounding error until nothing changes.
+fn expansion(terms: &[f64]) -> Vec<f64> {
     let mut terms = terms.to_vec();
     loop {
         let before = terms.clone();
@@ -85,14 +99,10 @@ pub(crate) fn exact_sign(terms: &[f64]) -> i32 {
             terms[i - 1] = (x - (sum - back)) + (y - back);
             terms[i] = sum;
         }
-        if terms == before {
-            break;
+        // By their bits, so that NaN is no change.
+        if terms.iter().zip(&before).all(|(after, before)| after.to_bits() == before.to_bits()) {
+            return terms;
         }
-    }
-    match terms.iter().rev().find(|t| **t != 0.0) {
-        None => 0,
-        Some(t) if *t > 0.0 => 1,
-        Some(_) => -1,
     }
 }
 
@@ -172,6 +182,8 @@ pub(crate) fn top_eigenpair(rows: &[Vec<f64>], shares: &[f64]) -> (f64, Vec<f64>
             for k in 0..n {
                 (a[p][k], a[q][k]) = (c * a[p][k] - s * a[q][k], s * a[p][k] + c * a[q][k]);
             }
+            // What rounding leaves there would be rotated for ever.
+            (a[p][q], a[q][p]) = (0.0, 0.0);
         }
     }
     let top = (0..n).max_by(|&i, &j| a[i][i].total_cmp(&a[j][j])).unwrap_or(0);
@@ -197,6 +209,7 @@ mod tests {
         assert_eq!(exact_sign(&[1.0, 1e-40, -1.0, 0.0]), 1);
         assert_eq!(exact_sign(&[1e30, -1e-40, -1e30, 0.0]), -1);
         assert_eq!(exact_sign(&[0.5, 0.25, -0.75, 0.0]), 0);
+        assert_eq!(exact_sign(&[f64::INFINITY, 1.0, -2.0, f64::NEG_INFINITY]), -1, "an end, if no sign");
     }
 
     #[test]
@@ -214,6 +227,17 @@ mod tests {
         let (value, vector) = top_eigenpair(&[vec![1.0, 1.0], vec![2.0, 2.0], vec![1.0, -1.0]], &[0.5, 0.5, 1.0]);
         assert!((value - 5.0).abs() < 1e-12 && (vector[0] - vector[1]).abs() < 1e-12);
         assert_eq!(top_eigenpair(&[vec![0.0, 0.0]], &[1.0]).0, 0.0);
+    }
+
+    /// 3x is rounded in f64, and the rounding decides.
+    #[test]
+    fn nearest_multiplies_exactly() {
+        let x = 1.0 + f64::EPSILON;
+        for (below, nearer) in [(f64::EPSILON, x), (-f64::EPSILON, -1.0), (0.0, x)] {
+            // Six times the centre: 3 (x − 1), and a little more or less.
+            let twice = [x, x, x, -3.0, below / 2.0];
+            assert_eq!(nearest(&[x, -1.0], 3, &twice, 1), nearer, "{below:e}");
+        }
     }
 
     #[test]

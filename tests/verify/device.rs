@@ -26,6 +26,7 @@ pub use gpu::{engine as gpu, with_budget as gpu_with_budget};
 mod gpu {
     use resam::{Engine, Error, GpuOptions};
     use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// On the adapter that `RESAM_TEST_DEVICE` names, else on a real GPU if there is one, else on lavapipe.
     fn open(memory_budget: Option<u64>) -> Engine {
@@ -50,10 +51,12 @@ mod gpu {
         })
     }
 
-    /// One engine for the whole binary: pipelines are compiled once.
+    /// One of two engines for the whole binary, tests in turn: a software device compiles and computes on one thread for the most part.
     pub fn engine() -> Engine {
-        static ENGINE: OnceLock<Engine> = OnceLock::new();
-        ENGINE.get_or_init(|| open(None)).clone()
+        static ENGINES: [OnceLock<Engine>; 2] = [const { OnceLock::new() }; 2];
+        static TURN: AtomicUsize = AtomicUsize::new(0);
+        thread_local!(static TEST: usize = TURN.fetch_add(1, Ordering::Relaxed));
+        ENGINES[TEST.with(|test| test % 2)].get_or_init(|| open(None)).clone()
     }
 
     /// Another engine on the same adapter, with a memory budget of its own.

@@ -68,10 +68,11 @@ pub fn nearest_median(column: Vec<f32>, keep: usize) -> Vec<f32> {
 /// exactly when 2 S < m (x + y), with S the sum of the m ranks.
 pub fn nearest_by_row(column: &[f32], ranks: std::ops::Range<usize>, keep: usize) -> Vec<f32> {
     let middle = ordered(column.to_vec())[ranks].to_vec();
+    let twice = middle.iter().fold(Exact::default(), |sum, v| sum.add(2, *v));
+    let m = middle.len() as i64;
     let nearer = |x: f32, y: f32| {
-        let sum = middle.iter().fold(Exact::default(), |sum, v| sum.add(2, *v));
-        let sum = middle.iter().fold(sum, |sum, _| sum.add(-1, x).add(-1, y)).sign();
-        if x < y { sum } else { sum.reverse() }
+        let sign = twice.clone().add(-m, x).add(-m, y).sign();
+        if x < y { sign } else { sign.reverse() }
     };
     let mut rows: Vec<usize> = (0..column.len()).collect();
     rows.sort_by(|&i, &j| {
