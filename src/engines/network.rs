@@ -45,25 +45,34 @@ fn roles(stat: Stat, n: usize) -> Vec<Role> {
     (0..n).map(role).collect()
 }
 
-/// A network of up to sixteen wires as one list: [`SORT`], and the same as straight-line code.
-macro_rules! sixteen {
-    ($(($i:literal, $j:literal))*) => {
+/// A network of up to sixteen wires as one list: [`SORT`], and the same as straight-line code, which merges two runs as well.
+macro_rules! networks {
+    (sort: $(($i:literal, $j:literal))* merge: $(($low:literal, $high:literal))*) => {
         /// Green's network of sixteen wires, 60 exchanges, the fewest known (Knuth, The Art of Computer Programming 3, 5.3.4). Its
         /// exchanges of the first N wires sort N: the wires behind them may be thought to hold the greatest of values.
         const SORT: [(usize, usize); 60] = [$(($i, $j)),*];
 
-        /// Sorts `wires` by [`SORT`], straight-line code in which all of them stay in registers. `exchange` puts the lower of
-        /// two first.
+        /// Sorts `wires` by [`SORT`], straight-line code in which as many of them as there are registers stay there. `exchange` puts the
+        /// lower of two first. Of more than sixteen, up to 32, the others are sorted by themselves, and both runs merged by Batcher's
+        /// odd-even merge: those behind the first N may be thought to hold the greatest of values here, too.
         #[inline(always)]
         pub(crate) fn sort<T: Copy, const N: usize>(wires: &mut [T; N], exchange: impl Fn(T, T) -> (T, T)) {
+            const { assert!(N <= 2 * RUN) };
             $(if $j < N {
                 (wires[$i], wires[$j]) = exchange(wires[$i], wires[$j]);
+            })*
+            $(if $j + RUN < N {
+                (wires[$i + RUN], wires[$j + RUN]) = exchange(wires[$i + RUN], wires[$j + RUN]);
+            })*
+            $(if N > RUN && $high < N {
+                (wires[$low], wires[$high]) = exchange(wires[$low], wires[$high]);
             })*
         }
     };
 }
 
-sixteen! {
+networks! {
+    sort:
     (0, 1)(2, 3)(4, 5)(6, 7)(8, 9)(10, 11)(12, 13)(14, 15)
     (0, 2)(1, 3)(4, 6)(5, 7)(8, 10)(9, 11)(12, 14)(13, 15)
     (0, 4)(1, 5)(2, 6)(3, 7)(8, 12)(9, 13)(10, 14)(11, 15)
@@ -74,6 +83,12 @@ sixteen! {
     (6, 8)(10, 12)(3, 5)(7, 9)
     (3, 4)(5, 6)(7, 8)(9, 10)(11, 12)
     (6, 7)(8, 9)
+    merge:
+    (0, 16)(1, 17)(2, 18)(3, 19)(4, 20)(5, 21)(6, 22)(7, 23)(8, 24)(9, 25)(10, 26)(11, 27)(12, 28)(13, 29)(14, 30)(15, 31)
+    (8, 16)(9, 17)(10, 18)(11, 19)(12, 20)(13, 21)(14, 22)(15, 23)
+    (4, 8)(5, 9)(6, 10)(7, 11)(12, 16)(13, 17)(14, 18)(15, 19)(20, 24)(21, 25)(22, 26)(23, 27)
+    (2, 4)(3, 5)(6, 8)(7, 9)(10, 12)(11, 13)(14, 16)(15, 17)(18, 20)(19, 21)(22, 24)(23, 25)(26, 28)(27, 29)
+    (1, 2)(3, 4)(5, 6)(7, 8)(9, 10)(11, 12)(13, 14)(15, 16)(17, 18)(19, 20)(21, 22)(23, 24)(25, 26)(27, 28)(29, 30)
 }
 
 /// Most values of a run.
@@ -245,6 +260,26 @@ mod tests {
             sort(&mut wires, |a, b| (a.min(b), a.max(b)));
             assert_eq!((by_list, wires), (sorted, sorted), "{bits:b}");
         }
+    }
+
+    /// Two runs by code: all numbers of ones in either, wherever they are.
+    #[test]
+    fn two_runs_are_sorted_by_code() {
+        fn sorts<const N: usize>(random: &mut fastrand::Rng) {
+            for (low, high) in (0..=RUN).flat_map(|low| (0..=N - RUN).map(move |high| (low, high))) {
+                let mut wires: [u8; N] = std::array::from_fn(|i| u8::from(if i < RUN { i < low } else { i - RUN < high }));
+                random.shuffle(&mut wires[..RUN]);
+                random.shuffle(&mut wires[RUN..]);
+                sort(&mut wires, |a, b| (a.min(b), a.max(b)));
+                assert!(wires.is_sorted(), "{low} and {high} of {N}: {wires:?}");
+            }
+        }
+        let mut random = fastrand::Rng::with_seed(3);
+        sorts::<17>(&mut random);
+        sorts::<24>(&mut random);
+        sorts::<25>(&mut random);
+        sorts::<31>(&mut random);
+        sorts::<32>(&mut random);
     }
 
     /// When runs are sorted, only the number of ones in each is open: all merges are tried.

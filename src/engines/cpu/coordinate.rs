@@ -1,5 +1,5 @@
-//! Coordinate-wise statistics, in one read. Sixteen rows at a time are sorted in registers as they are read, and where there are no more,
-//! their median or trimmed mean is taken there. A pruned network merges more runs over tiles of columns that stay in the first-level cache.
+//! Coordinate-wise statistics, in one read. Sixteen rows at a time are sorted in registers as they are read, up to 29 with AVX-512, and where
+//! there are no more, their median or trimmed mean is taken there. A pruned network merges more runs over tiles of columns that stay in the first-level cache.
 
 use super::ahead::{Ahead, LINE, worth_asking};
 use super::aligned::Aligned;
@@ -71,8 +71,8 @@ pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, 
     let near = if in_place && tiles == TILES && !far.is_empty() { NEAR } else { 0 };
     let far = if in_place { &[] } else { far };
     let (how, kept) = match what.stat {
-        Stat::Ranks { from, to } if m <= RUN && !what.diagnose => (How::InRegisters(from..to), 0),
-        _ => (How::OnWires(Order::new(Network::new(what.stat, m))), m * tiles),
+        Stat::Ranks { from, to } if m <= longest_run(level) && !what.diagnose => (How::InRegisters(from..to), 0),
+        _ => (How::OnWires(Order::new(level, Network::new(what.stat, m))), m * tiles),
     };
     let pass = Pass { near, far, what, rows, mixed, how, tiles };
     super::noted_blocks(rows.len(), m, out, |first, out, notes, widened| {
@@ -264,11 +264,32 @@ struct Step {
     hold_low: bool,
 }
 
-/// What a run of any length needs, with its length as the constant $N. Each is to be a function of its own: else a build without
-/// optimisation sets room aside for all of them at once.
+/// Most rows that are sorted in registers: AVX-512 has 32 of them, others sixteen.
+fn longest_run(level: Level) -> usize {
+    if dispatch!(level, simd => wide(simd)) { WIDE_RUN } else { RUN }
+}
+
+/// Most rows that 32 registers sort faster than a network over tiles does: of 30 too many are moved to memory and back.
+const WIDE_RUN: usize = 29;
+
+/// Are there sixteen keys to a vector, and 32 vectors?
+#[inline(always)]
+fn wide<S: Simd>(_: S) -> bool {
+    S::i32s::LEN == 16
+}
+
+/// What a run of any length needs, with its length as the constant $N; of more than sixteen rows only where vectors of $S are wide. Each is
+/// to be a function of its own: else a build without optimisation sets room aside for all of them at once.
 macro_rules! of_length {
-    ($length:expr, $N:ident => $work:expr) => {
-        of_length!($length, $N => $work, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+    ($S:ident, $length:expr, $N:ident => $work:expr) => {
+        if $length <= RUN {
+            of_length!($length, $N => $work, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+        } else if const { $S::i32s::LEN == 16 } {
+            of_length!($length, $N => $work, 17 18 19 20 21 22 23 24 25 26 27 28 29)
+        } else {
+            debug_assert!(false, "a run has no more rows than there are registers");
+            false
+        }
     };
     ($length:expr, $N:ident => $work:expr, $($n:literal)*) => {
         match $length {
@@ -277,7 +298,7 @@ macro_rules! of_length {
                 $work
             })*
             _ => {
-                debug_assert!(false, "runs have up to sixteen rows");
+                debug_assert!(false, "a run has no more rows than there are registers");
                 false
             }
         }
@@ -285,7 +306,11 @@ macro_rules! of_length {
 }
 
 impl Order {
-    pub(crate) fn new(network: Network) -> Self {
+    pub(crate) fn new(level: Level, network: Network) -> Self {
+        let m = network.runs.iter().map(Vec::len).sum();
+        if (RUN + 1..=longest_run(level)).contains(&m) {
+            return Self { runs: vec![(0..m).collect()], walks: Vec::new() };
+        }
         let walks = walks(network.merges());
         Self { runs: network.runs, walks }
     }
@@ -302,8 +327,11 @@ impl Order {
         } else {
             (&self.runs, true)
         };
-        for (rows_of_run, run) in rows.chunks(RUN).zip(runs) {
-            bad |= of_length!(run.len(), N => simd.vectorize(
+        let mut rest = rows;
+        for run in runs {
+            let rows_of_run;
+            (rows_of_run, rest) = rest.split_at(run.len());
+            bad |= of_length!(S, run.len(), N => simd.vectorize(
                 #[inline(always)]
                 || {
                     let mut places = [0; N];
@@ -489,7 +517,7 @@ fn each_run<S: Simd, const N: usize>(
 /// The mean of some ranks of the rows of one run in each column; is any value not finite?
 #[inline(always)]
 fn means<S: Simd>(simd: S, rows: &[&[f32]], ranks: &Range<usize>, near: usize, out: &mut [f32]) -> bool {
-    of_length!(rows.len(), N => simd.vectorize(
+    of_length!(S, rows.len(), N => simd.vectorize(
         #[inline(always)]
         || each_run::<S, N>(
             simd,
@@ -864,7 +892,7 @@ mod tests {
     fn every_build_gives_the_same_bits() {
         let mut random = fastrand::Rng::with_seed(5);
         let d = BLOCK + 3 * LANES + 17;
-        for n in [1, 2, 5, 15, 16, 17, 25, 33, 51, 70] {
+        for n in [1, 2, 5, 15, 16, 17, 25, 29, 30, 33, 51, 70] {
             let rows = rows(n, d, &mut random);
             let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
             let columns: Vec<Vec<i32>> = (0..d)

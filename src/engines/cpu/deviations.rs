@@ -15,7 +15,7 @@ use rayon::prelude::*;
 pub(crate) fn deviations(level: Level, rows: &[Values<'_>], mixing: &Mixing, d: usize, sizes: &[f32]) -> Vec<ExactSum> {
     let m = mixing.rows();
     let middle = [(m - 1) / 2, m / 2];
-    let order = Order::new(Network::of_ranks(middle[0]..middle[1] + 1, m));
+    let order = Order::new(level, Network::of_ranks(middle[0]..middle[1] + 1, m));
     let pass = Pass { mixed: MixedRows::new(mixing), order, middle, sizes };
     let zero = || vec![ExactSum::default(); m];
     let blocks = (0..d.div_ceil(BLOCK)).into_par_iter();

@@ -50,7 +50,9 @@ fn blocked<const HIGH: usize, const WIDE: usize>(level: Level, rows: &[Values<'_
     let (m, d) = (rows.len(), rows.first().map_or(0, |r| r.len()));
     let order = |about: About<'_>| match about {
         About::Row(_) => None,
-        About::Median { voters } => Some(Order::new(Network::of_ranks((voters.saturating_sub(1) / 2)..voters / 2 + 1, voters))),
+        About::Median { voters } => {
+            Some(Order::new(level, Network::of_ranks((voters.saturating_sub(1) / 2)..voters / 2 + 1, voters)))
+        }
     };
     let views: Vec<View> = frames.iter().map(|&(about, scales)| View { about, scales, order: order(about) }).collect();
     let worth_asking = worth_asking(rows);
