@@ -64,9 +64,11 @@ macro_rules! networks {
             $(if $j + RUN < N {
                 (wires[$i + RUN], wires[$j + RUN]) = exchange(wires[$i + RUN], wires[$j + RUN]);
             })*
-            $(if N > RUN && $high < N {
-                (wires[$low], wires[$high]) = exchange(wires[$low], wires[$high]);
-            })*
+            if N > RUN {
+                $(if $high < N {
+                    (wires[$low], wires[$high]) = exchange(wires[$low], wires[$high]);
+                })*
+            }
         }
     };
 }

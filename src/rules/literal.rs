@@ -50,7 +50,7 @@ pub(crate) fn per_coordinate_with(rows: &[Vec<f64>], weights: &[f64], stat: impl
 }
 
 /// Mean of the `keep` values of a column that are nearest a centre; of equally near ones those of the lower rows. A value that is not finite
-/// is farther than any other. `twice` is an exact expansion of m times twice the centre.
+/// is farther than any other. `twice` is a list whose exact sum is m times twice the centre.
 pub(crate) fn nearest(column: &[f64], m: usize, twice: &[f64], keep: usize) -> f64 {
     let mut twice = expansion(twice);
     twice.retain(|term| *term != 0.0);
