@@ -172,7 +172,7 @@ fn clipping_goes_on_from_the_previous_aggregate() {
 fn outside_is_counted() {
     let mut failures = Failures::default();
     let middle = |n: usize| (n - 1) / 2..n / 2 + 1;
-    for (n, f, d) in [(5, 1, 70), (11, 2, 4100), (25, 7, 65), (33, 10, 65)] {
+    for (n, f, d) in [(5, 1, 70), (11, 2, 4100), (25, 7, 65), (33, 10, 65), (70, 12, 65)] {
         for family in ["gauss", "ties", "zeros"] {
             let case = families::make(family, n, f, d, 17);
             let kept_by = |spec: &str, column: Vec<f32>| -> Vec<f32> {
@@ -199,6 +199,10 @@ fn outside_is_counted() {
                     }
                 }
                 for (name, engine) in engines() {
+                    // A GPU's code for 70 rows is made as that for 33, and takes a software device a long time to compile.
+                    if name == "gpu" && n > 64 {
+                        continue;
+                    }
                     let asked = engine.clone().with_options(Options { diagnose: true, ..Options::default() });
                     let got = run(&asked, &*rule, &case).expect("an aggregate");
                     let result = if got.report.outside.as_ref() == Some(&expected) {

@@ -1,5 +1,5 @@
 //! Coordinate-wise statistics, in one read. Sixteen rows at a time are sorted in registers as they are read, up to 29 with the vectors of
-//! AVX-512, and where there are no more, their median or trimmed mean is taken there. A pruned network merges more runs over tiles of columns that stay in the first-level cache.
+//! AVX-512, and where there are no more, their median or trimmed mean is taken there; signs are only counted. A pruned network merges more runs over tiles of columns that stay in the first-level cache.
 
 use super::ahead::{Ahead, LINE, worth_asking};
 use super::aligned::Aligned;
@@ -72,6 +72,7 @@ pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, 
     let far = if in_place { &[] } else { far };
     let (how, kept) = match what.stat {
         Stat::Ranks { from, to } if m <= longest_run(level) && !what.diagnose => (How::InRegisters(from..to), 0),
+        Stat::MajoritySign if !what.diagnose => (How::Signs, tiles),
         _ => (How::OnWires(Order::new(level, Network::new(what.stat, m))), m * tiles),
     };
     let pass = Pass { near, far, what, rows, mixed, how, tiles };
@@ -95,8 +96,10 @@ struct Pass<'a> {
     tiles: usize,
 }
 
-/// How columns are ordered.
+/// How columns are ordered, if they are.
 enum How {
+    /// Not at all: signs are counted.
+    Signs,
     /// Those of a single run in registers, where the mean of these ranks is taken.
     InRegisters(Range<usize>),
     /// On the wires of each tile.
@@ -183,6 +186,7 @@ impl Pass<'_> {
             None => rows,
         };
         let (bad, order) = match &self.how {
+            How::Signs => (majority_signs(simd, values, self.near, wires, out), None),
             How::InRegisters(ranks) => (means(simd, values, ranks, self.near, out), None),
             How::OnWires(order) => (order.load(simd, values, wires, self.near), Some(order)),
         };
@@ -542,6 +546,39 @@ fn means<S: Simd>(simd: S, rows: &[&[f32]], ranks: &Range<usize>, near: usize, o
             },
         ),
     ))
+}
+
+/// −1, 0 or 1 by the sum of the signs in each column, with a wire of sums for each tile; is any value not finite?
+#[inline(always)]
+fn majority_signs<S: Simd>(simd: S, rows: &[&[f32]], near: usize, sums: &mut [Wire], out: &mut [f32]) -> bool {
+    let mut bad = false;
+    sums.fill(Wire::of(0));
+    for run in rows.chunks(RUN) {
+        bad |= of_length!(S, run.len(), N => simd.vectorize(
+            #[inline(always)]
+            || each_run::<S, N>(
+                simd,
+                run,
+                false,
+                near,
+                #[inline(always)]
+                |t, at, keys| {
+                    let sum = &mut sums[t][at..at + S::i32s::LEN];
+                    let mut signs = S::i32s::from_slice(simd, sum);
+                    for i in 0..N {
+                        // As `sign_sums`; true is −1.
+                        signs = signs + keys[i].simd_lt(S::i32s::splat(simd, -1)).to_vector();
+                        signs = signs - keys[i].simd_gt(S::i32s::splat(simd, 0)).to_vector();
+                    }
+                    signs.store_slice(sum);
+                },
+            ),
+        ));
+    }
+    for (out, sums) in out.chunks_mut(LANES).zip(sums) {
+        out.iter_mut().zip(sums.iter()).for_each(|(y, sum)| *y = sum.signum() as f32);
+    }
+    bad
 }
 
 /// Keys of tile `t`, row by row.
