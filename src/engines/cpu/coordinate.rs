@@ -1,5 +1,6 @@
 //! Coordinate-wise statistics, in one read. Sixteen rows at a time are sorted in registers as they are read, up to 29 with the vectors of
-//! AVX-512, and where there are no more, their median or trimmed mean is taken there; signs are only counted. A pruned network merges more runs over tiles of columns that stay in the first-level cache.
+//! AVX-512, and where there are no more, their median or trimmed mean is taken there. A pruned network merges more runs over tiles of columns
+//! that stay in the first-level cache. Where no order is needed, signs are only counted.
 
 use super::ahead::{Ahead, LINE, worth_asking};
 use super::aligned::Aligned;
