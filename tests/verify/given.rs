@@ -199,10 +199,6 @@ fn outside_is_counted() {
                     }
                 }
                 for (name, engine) in engines() {
-                    // A GPU's code for 70 rows is made as that for 33, and takes a software device a long time to compile.
-                    if name == "gpu" && n > 64 {
-                        continue;
-                    }
                     let asked = engine.clone().with_options(Options { diagnose: true, ..Options::default() });
                     let got = run(&asked, &*rule, &case).expect("an aggregate");
                     let result = if got.report.outside.as_ref() == Some(&expected) {

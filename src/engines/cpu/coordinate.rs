@@ -5,7 +5,7 @@
 use super::ahead::{Ahead, LINE, worth_asking};
 use super::aligned::Aligned;
 use super::mixed::{self, MixedRows, store_rounded};
-use super::{Notes, Widened};
+use super::{Notes, Widened, lanes};
 use crate::dtype::Values;
 use crate::engines::exact_sum::ExactSum;
 use crate::engines::keys::{EXPONENT, key, magnitude, value};
@@ -273,17 +273,11 @@ struct Step {
 
 /// Most rows that are sorted in registers: more than one run where there are 32 long ones.
 fn longest_run(level: Level) -> usize {
-    if dispatch!(level, simd => wide(simd)) { WIDE_RUN } else { RUN }
+    if lanes(level) == 16 { WIDE_RUN } else { RUN }
 }
 
 /// Most rows that 32 registers sort faster than a network over tiles does: of 30 too many are moved to memory and back.
 const WIDE_RUN: usize = 29;
-
-/// Are there sixteen keys to a vector, and 32 vectors?
-#[inline(always)]
-fn wide<S: Simd>(_: S) -> bool {
-    S::i32s::LEN == 16
-}
 
 /// What a run of any length needs, with its length as the constant $N; of more than sixteen rows only where vectors of $S are wide. Each is
 /// to be a function of its own: else a build without optimisation sets room aside for all of them at once.

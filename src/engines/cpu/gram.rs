@@ -4,6 +4,7 @@ use super::BLOCK;
 use super::ahead::{Ahead, worth_asking};
 use super::aligned::Aligned;
 use super::coordinate::{self, LANES, Order, Wire};
+use super::lanes;
 use super::mix::tree_sum;
 use crate::dtype::Values;
 use crate::engines::keys::value;
@@ -33,16 +34,10 @@ struct View<'a> {
 /// Σ_k s_i(x_ik − c_k) · s_j(x_jk − c_k) for all pairs of rows, in each frame of a centre and scales.
 pub(crate) fn gram(level: Level, rows: &[Values<'_>], frames: &[(About<'_>, &[f32])]) -> Running {
     // Register blocks as large as the registers hold: no bit of a sum depends on them.
-    match dispatch!(level, simd => lanes(simd)) {
+    match lanes(level) {
         16.. => blocked::<5, 5>(level, rows, frames),
         _ => blocked::<4, 3>(level, rows, frames),
     }
-}
-
-/// Values in the longest vector.
-#[inline(always)]
-fn lanes<S: Simd>(_: S) -> usize {
-    S::f32s::LEN
 }
 
 /// [`gram`] in register blocks of up to HIGH × WIDE rows.

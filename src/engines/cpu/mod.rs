@@ -21,13 +21,22 @@ use crate::engines::pair_sums::Running;
 use crate::engines::passes::{Centre, Columns, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds};
 use crate::error::{Error, Result};
 use crate::rows::Rows;
-use fearless_simd::Level;
+use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// Columns whose products are summed in f32 before they are added exactly.
 pub(crate) const BLOCK: usize = 4096;
+
+/// Values in the longest vectors of a build.
+fn lanes(level: Level) -> usize {
+    #[inline(always)]
+    fn of<S: Simd>(_: S) -> usize {
+        S::f32s::LEN
+    }
+    dispatch!(level, simd => of(simd))
+}
 
 /// Values of a sample that another thread would not be woken for.
 const ALONE: usize = 1 << 15;
