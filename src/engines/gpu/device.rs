@@ -62,6 +62,9 @@ pub(crate) struct Device {
     /// Comes when the thread ends, with the device lost or dropped.
     ended: Shared<oneshot::Receiver<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
+    /// What a test makes of the text of kernels.
+    #[cfg(test)]
+    change: Mutex<super::races::Change>,
 }
 
 /// How many errors there were, and the last one.
@@ -190,6 +193,8 @@ impl Device {
             driver: Some(driver),
             ended: ended.shared(),
             thread,
+            #[cfg(test)]
+            change: Mutex::default(),
         })
     }
 
@@ -400,7 +405,10 @@ impl Device {
     fn pipeline(&self, kernel: Kernel, dtype: Dtype) -> wgpu::ComputePipeline {
         let mut pipelines = locked(&self.pipelines);
         let compile = || {
-            let source = wgpu::ShaderSource::Wgsl(kernel.source(dtype).into());
+            let source = kernel.source(dtype);
+            #[cfg(test)]
+            let source = locked(&self.change).of(kernel.name(), &source);
+            let source = wgpu::ShaderSource::Wgsl(source.into());
             let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name()), source });
             let compilation_options =
                 wgpu::PipelineCompilationOptions { constants: &kernel.constants(self.room), ..Default::default() };
@@ -414,6 +422,21 @@ impl Device {
             })
         };
         pipelines.entry((kernel, dtype)).or_insert_with(compile).clone()
+    }
+
+    /// Compiles kernels from changed text from now on.
+    #[cfg(test)]
+    pub(crate) fn compile_changed(&self, change: super::races::Change) {
+        let mut pipelines = locked(&self.pipelines);
+        let mut before = locked(&self.change);
+        pipelines.retain(|(kernel, _), _| !change.changes(kernel.name()) && !before.changes(kernel.name()));
+        *before = change;
+    }
+
+    /// The kernels that were compiled.
+    #[cfg(test)]
+    pub(crate) fn compiled(&self) -> Vec<Kernel> {
+        locked(&self.pipelines).keys().map(|(kernel, _)| *kernel).collect()
     }
 
     /// Does it have a cache of pipelines?

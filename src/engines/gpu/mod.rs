@@ -26,6 +26,8 @@ mod layout;
 mod params;
 mod passes;
 mod pool;
+#[cfg(test)]
+mod races;
 mod shader;
 mod shared;
 mod slabs;
@@ -214,7 +216,7 @@ mod tests {
     use crate::spec::Spec;
     use futures::future::join3;
 
-    fn open() -> GpuEngine {
+    pub(super) fn open() -> GpuEngine {
         let named = std::env::var("RESAM_TEST_DEVICE").ok();
         let real = pollster::block_on(adapters()).iter().any(|a| a.real);
         let adapter = named.or_else(|| (!real).then(|| "lavapipe".into())).filter(|name| name != "gpu");

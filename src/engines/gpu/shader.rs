@@ -547,7 +547,7 @@ fn nearest(wires: &[String], ranks: std::ops::Range<usize>, keep: usize, ties: T
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use naga::proc::Layouter;
     use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -581,7 +581,7 @@ mod tests {
         [metal, dx12]
     }
 
-    fn kernels() -> Vec<Kernel> {
+    pub(crate) fn kernels() -> Vec<Kernel> {
         let mut all = vec![
             Kernel::Mix,
             Kernel::WeiszfeldStep,
