@@ -119,6 +119,8 @@ def flwr_calls(x, n, f, device):
 def krum_calls(x, n, f, device):
     import torch
 
+    if "KRUM_SRC" not in os.environ:
+        raise RuntimeError("KRUM_SRC names no clone of krum")
     sys.path.insert(0, os.environ["KRUM_SRC"])
     from krum.aggregators import gars
 
@@ -261,6 +263,14 @@ def markdown(result):
     return text
 
 
+def write(name, result):
+    for ending, text in (("md", markdown(result)), ("json", json.dumps(result, indent=1) + "\n")):
+        # Complete at any time.
+        with open(f"{name}.{ending}.part", "w") as file:
+            file.write(text)
+        os.replace(f"{name}.{ending}.part", f"{name}.{ending}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], epilog="Example: compare.py --sizes 15,3,1000000 --rules krum,mda")
     parser.add_argument("--resam", default="target/release/resam", help="the command [%(default)s]")
@@ -273,7 +283,7 @@ def main():
     parser.add_argument("--repetitions", type=int, default=5, help="calls a round [%(default)s]")
     parser.add_argument("--limit", type=float, default=60, help="seconds a peer's call may take [%(default)s]")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--output", default="compare", metavar="NAME", help="writes NAME.md and NAME.json [%(default)s]")
+    parser.add_argument("--output", default="compare", metavar="NAME", help="writes NAME.md and NAME.json, anew after each measurement [%(default)s]")
     args = parser.parse_args()
 
     import numpy as np
@@ -296,6 +306,7 @@ def main():
     result = {"about": about, "tables": []}
     for n, f, d in sizes:
         lines = []
+        result["tables"].append({"n": n, "f": f, "d": d, "lines": lines})
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "matrix.npy")
             np.save(path, np.random.default_rng(args.seed).uniform(-0.5, 0.5, size=(n, d)).astype(np.float32))
@@ -303,16 +314,16 @@ def main():
                 peer = Peer(peer_name, path, n, f, args.device, args.threads)
                 for spec in wanted if peer.names is None else [spec for spec in wanted if spec in peer.names]:
                     line = {"peer": peer_name, "spec": spec, "skipped": peer.failure} if peer.names is None else compare(args, peer, spec, path, f)
-                    print(f"n = {n}: {line}", file=sys.stderr)
+                    said = line.get("skipped") or "{peer_ms:.1f} ms, resam {resam_ms:.1f} ms, ratio {ratio:.1f}".format(**line)
+                    print(f"n = {n}, {spec}: {peer_name} {said}", file=sys.stderr)
                     lines.append(line)
+                    lines.sort(key=lambda line: wanted.index(line["spec"]))
+                    # Whatever ends a long run, what was measured is kept.
+                    write(args.output, result)
                     if peer.names is None:
                         break
                 peer.end()
-        lines.sort(key=lambda line: wanted.index(line["spec"]))
-        result["tables"].append({"n": n, "f": f, "d": d, "lines": lines})
-        for ending, text in (("md", markdown(result)), ("json", json.dumps(result, indent=1) + "\n")):
-            with open(f"{args.output}.{ending}", "w") as file:
-                file.write(text)
+    write(args.output, result)
     print(markdown(result), end="")
 
 
