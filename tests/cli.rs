@@ -726,7 +726,7 @@ fn bench_compares_with_plain_reads() {
     let folder = Folder::new();
     let gpu = gpu(&folder);
     for (device, size) in [("cpu", "-n 15 -d 9001"), (&gpu, "-n 6 -d 300")] {
-        let out = folder.succeeds(&format!("bench --quick {size} --repetitions 2 --device {device} --json --figure out.svg"));
+        let out = folder.succeeds(&format!("bench --quick -q {size} --repetitions 2 --device {device} --json --figure out.svg"));
         let json: Value = serde_json::from_str(&out).unwrap();
         let measured = json["measurements"].as_array().unwrap();
         let svg = fs::read_to_string(folder.path("out.svg")).unwrap();
@@ -749,9 +749,9 @@ fn bench_compares_with_plain_reads() {
         }
         assert!(measured.iter().any(|m| m["what"] == "gram") && measured.iter().any(|m| m["what"] == "nnm+krum"));
     }
-    let streamed = folder.succeeds(&format!("bench --what streaming --device {gpu} -n 3 -d 99000 -r median --repetitions 1"));
+    let streamed = folder.succeeds(&format!("bench -q --what streaming --device {gpu} -n 3 -d 99000 -r median --repetitions 1"));
     assert!(streamed.contains("streamed median") && streamed.contains("upload"), "{streamed}");
-    let bare = folder.succeeds(&format!("bench --what device --device {gpu} -n 5 -d 999 --dtype bf16 --repetitions 1 --json"));
+    let bare = folder.succeeds(&format!("bench -q --what device --device {gpu} -n 5 -d 999 --dtype bf16 --repetitions 1 --json"));
     let bare: Value = serde_json::from_str(&bare).unwrap();
     let measured = |what: &str, reads: usize, copies: usize| {
         let found = bare["measurements"].as_array().unwrap().iter().find(|m| m["what"] == what).unwrap();
@@ -800,6 +800,19 @@ fn bench_measures_a_file_and_prints_tables() {
     ] {
         folder.fails(&format!("bench {arguments}"), part);
     }
+}
+
+/// Devices get lost: hours of measurements are not, and the failure is told all the same.
+#[test]
+fn bench_prints_what_it_measured_before_a_failure() {
+    let folder = Folder::new();
+    let output = folder.run("bench --what rules,streaming --device cpu -n 5 -d 10 --rule median --repetitions 1 --json -o out.svg");
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(err.starts_with("resam: streaming is measured on GPUs") && err.lines().count() == 1, "{err}");
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["measurements"][0]["what"], json["measurements"].as_array().unwrap().len()), (&json!("median"), 1));
+    assert!(folder.path("out.svg").exists());
 }
 
 #[test]

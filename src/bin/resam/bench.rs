@@ -4,9 +4,9 @@ use crate::failure::Failure;
 use crate::input::Data;
 use crate::output::publish;
 use crate::picture::Figure;
+use crate::progress::Progress;
 use crate::{aggregate, print};
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
 use resam::bench::{self, Bench, Limit, Measurement, Work};
 use resam::{Dtype, Engine, Error, Rows, Rule, Spec, bf16, f16};
 use serde_json::{Value, json};
@@ -66,6 +66,9 @@ pub(crate) struct BenchArgs {
     /// Print JSON
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
     /// Draw a figure, NAME.svg or NAME.png, or NAME for both: the fraction of the limit; of scaling, if nothing else is measured, time
     /// against d
     #[arg(short = 'o', long, value_name = "NAME", alias = "svg")]
@@ -149,24 +152,18 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let file = args.input.as_deref().map(Data::open).transpose()?;
     let mut found = Found { measured: Vec::new(), missing: Vec::new() };
     let mut devices = Vec::new();
-    for name in &args.device {
-        let engine = pollster::block_on(Engine::open_with(name, args.memory_budget))?;
-        let mut checked = HashSet::new();
-        for &section in &args.what {
-            for size in args.sizes(section, file.as_ref())? {
-                found.section(&args, (name, &engine), section, size, file.as_ref(), &mut checked)?;
-            }
-        }
-        devices.push(engine.name());
-    }
+    let ended = found.all(&args, file.as_ref(), &mut devices);
     if found.measured.is_empty() {
+        ended?;
         let reason = found.missing.first().map_or("no size and no rule", |(.., reason)| reason);
         return Err(Failure::new(format_args!("nothing could be measured: {reason}")));
     }
+    // What was measured before a failure is not lost.
     if let Some(figure) = figure {
         publish(figure.stage(&found.figure(&devices)?)?)?;
     }
-    found.print(&args, &devices)
+    found.print(&args, &devices)?;
+    ended
 }
 
 impl BenchArgs {
@@ -227,6 +224,21 @@ impl BenchArgs {
 }
 
 impl Found {
+    /// Measures everything on every device.
+    fn all(&mut self, args: &BenchArgs, file: Option<&Data>, devices: &mut Vec<String>) -> Result<(), Failure> {
+        for name in &args.device {
+            let engine = pollster::block_on(Engine::open_with(name, args.memory_budget))?;
+            devices.push(engine.name());
+            let mut checked = HashSet::new();
+            for &section in &args.what {
+                for size in args.sizes(section, file)? {
+                    self.section(args, (name, &engine), section, size, file, &mut checked)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Measures one section on one matrix.
     fn section(
         &mut self,
@@ -267,11 +279,10 @@ impl Found {
             _ => engine,
         };
         let works = args.works(section);
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}").expect("a fixed template");
-        let bar = ProgressBar::new(works.len() as u64).with_style(style);
+        let progress = Progress::new(args.quiet, works.len(), "works");
         let mut bench = Bench::new(engine, &rows, f)?;
         for (work, own) in works {
-            bar.set_message(format!("{} {}, n = {n}, d = {d}, {}", section.name(), work.name(), engine.name()));
+            progress.say(format!("{} {}, n = {n}, d = {d}, {}", section.name(), work.name(), engine.name()));
             let f = own.unwrap_or(f);
             let mut measure = || -> resam::Result<Measurement> {
                 for witness in work.witnesses() {
@@ -287,9 +298,9 @@ impl Found {
                 Err(e @ (Error::Disagrees { .. } | Error::Device { .. })) => return Err(e.into()),
                 Err(e) => self.missing.push((section, work.name(), Size { n, f, d }, e.to_string())),
             }
-            bar.inc(1);
+            progress.add(1);
         }
-        bar.finish_and_clear();
+        progress.end();
         Ok(())
     }
 

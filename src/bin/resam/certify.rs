@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::print;
-use indicatif::{ProgressBar, ProgressStyle};
+use crate::progress::Progress;
 use resam::certify::{Certificate, Ratio, Search, certify};
 use resam::{Engine, Spec};
 use serde_json::json;
@@ -37,6 +37,9 @@ pub(crate) struct CertifyArgs {
     /// Seed of the search
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
     /// Print JSON, with the worst inputs
     #[arg(long)]
     json: bool,
@@ -46,14 +49,13 @@ pub(crate) fn run(args: CertifyArgs) -> Result<(), Failure> {
     let f = args.rule.f_or(args.f);
     let rule = args.rule.rule();
     let search = Search { n: args.n, f, d: args.d, steps: args.steps.get(), seed: args.seed };
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}").expect("a fixed template");
     let found = |ratio: Ratio| -> Result<Certificate, Failure> {
-        let bar = ProgressBar::new(args.steps.get() as u64).with_style(style.clone());
-        let certificate = certify(&Engine::cpu(), rule, &search, ratio, |step, worst| {
-            bar.set_position(step as u64);
-            bar.set_message(format!("{} {worst:.4}", ratio.name()));
+        let progress = Progress::new(args.quiet, args.steps.get(), "inputs");
+        let certificate = certify(&Engine::cpu(), rule, &search, ratio, |_, worst| {
+            progress.say(format!("{} {worst:.4}", ratio.name()));
+            progress.add(1);
         })?;
-        bar.finish_and_clear();
+        progress.end();
         Ok(certificate)
     };
     let (lambda, kappa) = (found(Ratio::Lambda)?, found(Ratio::Kappa)?);

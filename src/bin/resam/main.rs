@@ -14,7 +14,6 @@ mod picture;
 #[cfg(feature = "train")]
 mod place;
 mod print;
-#[cfg(feature = "train")]
 mod progress;
 #[cfg(feature = "train")]
 mod reproduce;

@@ -12,18 +12,20 @@ const QUIET: Duration = Duration::from_secs(60);
 /// So many steps of work, some of them done.
 pub(crate) struct Progress {
     bar: ProgressBar,
+    /// The word for them.
+    steps: &'static str,
     /// When the last line was written, where there is no terminal.
     spoke: Option<Mutex<Instant>>,
 }
 
 impl Progress {
-    /// Of nothing yet; `quiet` shows nothing.
-    pub(crate) fn new(quiet: bool, steps: usize) -> Self {
+    /// Of nothing yet; `quiet` shows nothing. `steps` is the word for the steps.
+    pub(crate) fn new(quiet: bool, count: usize, steps: &'static str) -> Self {
         let terminal = stderr().is_terminal();
         let target = if quiet || !terminal { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} steps, {eta} left").expect("a fixed template");
-        let bar = ProgressBar::with_draw_target(Some(steps as u64), target).with_style(style);
-        Self { bar, spoke: (!quiet && !terminal).then(|| Mutex::new(Instant::now())) }
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {prefix}, {eta} left {msg}").expect("a fixed template");
+        let bar = ProgressBar::with_draw_target(Some(count as u64), target).with_style(style).with_prefix(steps);
+        Self { bar, steps, spoke: (!quiet && !terminal).then(|| Mutex::new(Instant::now())) }
     }
 
     /// Some more are done.
@@ -38,14 +40,20 @@ impl Progress {
         }
     }
 
+    /// What it is at.
+    pub(crate) fn say(&self, what: String) {
+        self.bar.set_message(what);
+    }
+
     /// How far it is after some time.
     fn line(&self, elapsed: Duration) -> String {
-        let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
+        let (done, all, steps) = (self.bar.position(), self.bar.length().unwrap_or(0), self.steps);
+        let what = Some(self.bar.message()).filter(|what| !what.is_empty()).map_or(String::new(), |what| format!(": {what}"));
         if done == 0 {
-            return format!("none of {all} steps yet");
+            return format!("none of {all} {steps} yet{what}");
         }
         let left = elapsed.mul_f64(all.saturating_sub(done) as f64 / done as f64);
-        format!("{done} of {all} steps, about {} left", HumanDuration(left))
+        format!("{done} of {all} {steps}, about {} left{what}", HumanDuration(left))
     }
 
     /// Takes the bar away.
@@ -53,7 +61,7 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "train"))]
     pub(crate) fn done(&self) -> u64 {
         self.bar.position()
     }
@@ -65,10 +73,15 @@ mod tests {
 
     #[test]
     fn a_line_tells_how_far_it_is() {
-        let progress = Progress::new(true, 400);
+        let progress = Progress::new(true, 400, "steps");
         progress.add(40);
         progress.add(60);
         assert_eq!(progress.line(Duration::from_secs(60)), "100 of 400 steps, about 3 minutes left");
-        assert_eq!(Progress::new(true, 0).line(Duration::ZERO), "none of 0 steps yet");
+        assert_eq!(Progress::new(true, 0, "steps").line(Duration::ZERO), "none of 0 steps yet");
+        let works = Progress::new(true, 3, "works");
+        works.say("krum, n = 5".into());
+        assert_eq!(works.line(Duration::ZERO), "none of 3 works yet: krum, n = 5");
+        works.add(1);
+        assert_eq!(works.line(Duration::from_secs(30)), "1 of 3 works, about 60 seconds left: krum, n = 5");
     }
 }

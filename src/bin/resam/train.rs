@@ -182,7 +182,7 @@ pub fn run(args: TrainArgs) -> Result<(), BoxError> {
     let names = figure.names();
 
     let data = &source.load(args.settings.data.as_deref())?;
-    let progress = Progress::new(args.quiet, jobs.len() * config.steps);
+    let progress = Progress::new(args.quiet, jobs.len() * config.steps, "steps");
     let task = Task { place, model, data, config };
     let (runs, failure) = in_parallel(place.threads(args.threads), &jobs, |job| task.run(job, &progress));
     progress.end();
@@ -460,7 +460,7 @@ mod tests {
         let model = &datasets::by_name("digits").unwrap().model("logistic").unwrap();
         let task = Task { place: &Place::Host(Engine::cpu()), model, data, config };
         for (rule, ends) in [("average", (true, false)), ("krum:f=1", (false, true)), ("krum", (false, false))] {
-            let progress = Progress::new(true, config.steps);
+            let progress = Progress::new(true, config.steps, "steps");
             let run = task.run(&Job { attack: "nan", rule, beta: 0.0 }, &progress).unwrap();
             assert_eq!(((run.diverged, run.refused.is_some()), progress.done()), (ends, 20), "{rule}");
         }

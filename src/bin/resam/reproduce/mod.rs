@@ -174,7 +174,7 @@ impl ReproduceArgs {
         open: &[&Key],
         results: &Results,
     ) -> (Vec<Outcome>, Option<BoxError>) {
-        let progress = Progress::new(self.quiet, open.iter().map(|key| key.steps).sum());
+        let progress = Progress::new(self.quiet, open.iter().map(|key| key.steps).sum(), "steps");
         let one = |key: &&Key| -> Result<Outcome, BoxError> {
             let start = Instant::now();
             let (data, config) = (&data[&key.dataset], &key.config()?);
