@@ -200,7 +200,7 @@ class Peer:
 
 def resam_times(args, path, f, spec):
     """The median time of resam's calls and what its report says, or why there are none."""
-    command = [args.resam, "bench", "--what", "rules", "--input", path, "--rule", spec, "-f", str(f), "--json",
+    command = [args.resam, "bench", "--quiet", "--what", "rules", "--input", path, "--rule", spec, "-f", str(f), "--json",
                "--repetitions", str(args.repetitions), "--device", "cpu" if args.device == "cpu" else "gpu"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "RAYON_NUM_THREADS": str(args.threads)})
     if done.returncode != 0:

@@ -145,12 +145,18 @@ struct Found {
     measured: Vec<(Section, Measurement)>,
     /// What could not be measured, and why.
     missing: Vec<(Section, String, Size, String)>,
+    progress: Progress,
 }
 
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let figure = args.figure.as_deref().map(|path| Figure::new(path, args.input.as_deref())).transpose()?;
     let file = args.input.as_deref().map(Data::open).transpose()?;
-    let mut found = Found { measured: Vec::new(), missing: Vec::new() };
+    let mut works = 0;
+    for &section in &args.what {
+        works += args.sizes(section, file.as_ref())?.len() * args.works(section).len();
+    }
+    let progress = Progress::new(args.quiet, args.device.len() * works, "works");
+    let mut found = Found { measured: Vec::new(), missing: Vec::new(), progress };
     let mut devices = Vec::new();
     let ended = found.all(&args, file.as_ref(), &mut devices);
     if found.measured.is_empty() {
@@ -159,11 +165,9 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
         return Err(Failure::new(format_args!("nothing could be measured: {reason}")));
     }
     // What was measured before a failure is not lost.
-    if let Some(figure) = figure {
-        publish(figure.stage(&found.figure(&devices)?)?)?;
-    }
     found.print(&args, &devices)?;
-    ended
+    ended?;
+    figure.map_or(Ok(()), |figure| publish(figure.stage(&found.figure(&devices)?)?))
 }
 
 impl BenchArgs {
@@ -236,6 +240,7 @@ impl Found {
                 }
             }
         }
+        self.progress.end();
         Ok(())
     }
 
@@ -279,10 +284,9 @@ impl Found {
             _ => engine,
         };
         let works = args.works(section);
-        let progress = Progress::new(args.quiet, works.len(), "works");
         let mut bench = Bench::new(engine, &rows, f)?;
         for (work, own) in works {
-            progress.say(format!("{} {}, n = {n}, d = {d}, {}", section.name(), work.name(), engine.name()));
+            self.progress.say(format!("{} {}, n = {n}, d = {d}, {}", section.name(), work.name(), engine.name()));
             let f = own.unwrap_or(f);
             let mut measure = || -> resam::Result<Measurement> {
                 for witness in work.witnesses() {
@@ -298,9 +302,8 @@ impl Found {
                 Err(e @ (Error::Disagrees { .. } | Error::Device { .. })) => return Err(e.into()),
                 Err(e) => self.missing.push((section, work.name(), Size { n, f, d }, e.to_string())),
             }
-            progress.add(1);
+            self.progress.add(1);
         }
-        progress.end();
         Ok(())
     }
 

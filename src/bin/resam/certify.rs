@@ -49,16 +49,15 @@ pub(crate) fn run(args: CertifyArgs) -> Result<(), Failure> {
     let f = args.rule.f_or(args.f);
     let rule = args.rule.rule();
     let search = Search { n: args.n, f, d: args.d, steps: args.steps.get(), seed: args.seed };
-    let found = |ratio: Ratio| -> Result<Certificate, Failure> {
-        let progress = Progress::new(args.quiet, args.steps.get(), "inputs");
-        let certificate = certify(&Engine::cpu(), rule, &search, ratio, |_, worst| {
+    let progress = Progress::new(args.quiet, 2 * args.steps.get(), "inputs");
+    let found = |ratio: Ratio| {
+        certify(&Engine::cpu(), rule, &search, ratio, |_, worst| {
             progress.say(format!("{} {worst:.4}", ratio.name()));
             progress.add(1);
-        })?;
-        progress.end();
-        Ok(certificate)
+        })
     };
     let (lambda, kappa) = (found(Ratio::Lambda)?, found(Ratio::Kappa)?);
+    progress.end();
     let bounds = [rule.lambda(args.n, f, args.d).value(), rule.kappa(args.n, f, args.d).value()];
     if args.json {
         let entry = |found: &Certificate, bound: Option<f64>| json!({ "worst": found.worst, "bound": bound, "input": found.input });

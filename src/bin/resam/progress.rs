@@ -31,6 +31,13 @@ impl Progress {
     /// Some more are done.
     pub(crate) fn add(&self, steps: u64) {
         self.bar.inc(steps);
+        // What it is at is told with the next.
+        if self.bar.message().is_empty() {
+            self.speak();
+        }
+    }
+
+    fn speak(&self) {
         if let Some(spoke) = &self.spoke {
             let mut spoke = spoke.lock().unwrap_or_else(PoisonError::into_inner);
             if spoke.elapsed() >= QUIET {
@@ -43,6 +50,7 @@ impl Progress {
     /// What it is at.
     pub(crate) fn say(&self, what: String) {
         self.bar.set_message(what);
+        self.speak();
     }
 
     /// How far it is after some time.

@@ -12,6 +12,7 @@ use crate::dtype::Dtype;
 use crate::engine::{Engine, Kind};
 use crate::engines::execute::Options;
 use crate::engines::passes::{Centre, Frame, Passes, Plain};
+use crate::error::Error;
 use crate::momentum::DistributedMomentum;
 use crate::rows::Rows;
 use crate::rules::{Given, Median, Rule};
@@ -45,15 +46,15 @@ impl Change {
     }
 }
 
-/// The shader with invocations that had been neighbours 83 places apart, two of three of them exchanged, and with the groups from the last
-/// to the first.
+/// The shader with its groups from the last to the first and neighbours of a group 83 places apart (19 of 64), two of three of them exchanged.
 fn shuffled(source: &str) -> String {
     let (lane, group) = ("@builtin(local_invocation_index) lane: u32) {", "@builtin(workgroup_id) group: vec3<u32>");
     let size = source.split_once("@workgroup_size(").and_then(|(_, rest)| rest.split_once(')')).expect("a size").0;
     assert_eq!(source.matches(lane).count(), 1, "{source}");
+    assert_eq!(source.matches(group).count(), source.matches("workgroup_id").count(), "{source}");
     let (seat, last) = ("@builtin(local_invocation_index) seat: u32) {\n", "let group = groups - vec3(1u) - seat_of_group;\n");
     // Odd: each is somewhere.
-    let lanes = format!("let lane = ({}u * seat + 5u) % {size}u;\n", u32::MAX - 36);
+    let lanes = format!("let lane = (37u * seat + 5u) % {size}u;\n");
     let last = if source.contains(group) { last } else { "" };
     source.replace(lane, &[seat, last, &lanes].concat()).replace(group, "@builtin(workgroup_id) seat_of_group: vec3<u32>")
 }
@@ -168,9 +169,12 @@ fn of_encoders(gpu: &GpuEngine, n: usize, f: usize, d: usize) -> Results {
             let (mark, fetch) = (device.mark(), device.fetch(&mut encoder, &out, 0, 4 * d as u64));
             let ticket = device.submit(encoder);
             let got = pollster::block_on(device.receive(fetch, ticket, mark, <[u32]>::to_vec)).expect("a result");
-            let report = made.report_blocking().map(|r| [r.non_finite.len(), r.iterations, usize::from(r.hidden_row)]);
-            // That no scales serve is a result as well.
-            let counts = report.map_or(vec![u32::MAX], |counts| counts.map(|c| c as u32).into());
+            let counts = match made.report_blocking() {
+                Ok(r) => [r.non_finite.len(), r.iterations, usize::from(r.hidden_row)].map(|c| c as u32).into(),
+                // That no scales serve is a result as well.
+                Err(Error::Device { reason, .. }) if reason.contains("sizes") => vec![u32::MAX],
+                Err(e) => panic!("{spec} of {n}: {e}"),
+            };
             all.push((format!("{spec} of {n} in an encoder, {hostile}"), [got, counts].concat()));
         }
     }
@@ -191,7 +195,11 @@ fn no_result_hangs_on_the_order_of_invocations() {
     assert_eq!(compiled, kernels().into_iter().map(Kernel::name).collect());
     gpu.device.compile_changed(Change { shuffled: true, ..Change::default() });
     assert_eq!(differing(&expected, &results(&gpu)), Vec::<String>::new());
-    // Missing barriers that do no harm where invocations come in the order of their numbers.
+    // How a GPU runs its groups is its own affair: it may show a missing barrier, or not.
+    if gpu.device.info.real {
+        return;
+    }
+    // On lavapipe, which runs eight invocations at a time, only the other order shows that these are missing.
     for (kernel, without) in [("coordinate", 3), ("clip_solve", 10)] {
         gpu.device.compile_changed(Change { kernel: Some(kernel), shuffled: true, without: Some(without) });
         assert_ne!(differing(&expected, &results(&gpu)), Vec::<String>::new(), "{kernel} without barrier {without}");
