@@ -27,10 +27,10 @@ fn sources_are_here() -> bool {
     here
 }
 
-/// Lines of code: without comments, and without the unit tests at the end of a file.
+/// Lines of code: without comments, and without unit tests: those at the end of a file, or a whole one of them.
 fn code(path: &Path) -> Vec<(usize, String)> {
     let text = fs::read_to_string(path).expect("a text file");
-    let lines = text.lines().enumerate().take_while(|(_, line)| line.trim() != "#[cfg(test)]");
+    let lines = text.lines().enumerate().take_while(|(_, line)| !matches!(*line, "#[cfg(test)]" | "#![cfg(test)]"));
     lines
         .map(|(at, line)| (at + 1, line.split("//").next().unwrap_or_default().to_string()))
         .filter(|(_, line)| !line.trim().is_empty())

@@ -13,6 +13,7 @@
 //! - `layout`: how a matrix is cut
 //! - `pool`: spare buffers, recorded work
 //! - `params`: the structs that host and kernels share
+//! - `races`: a test of all kernels with their invocations in another order
 //! - `passes`: what the engine offers to [`crate::engines::execute`]
 
 mod adapters;
@@ -26,7 +27,6 @@ mod layout;
 mod params;
 mod passes;
 mod pool;
-#[cfg(test)]
 mod races;
 mod shader;
 mod shared;

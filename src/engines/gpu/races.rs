@@ -3,6 +3,8 @@
 //! invocations in other places and its groups from the last to the first. Of two invocations that share memory without a barrier the other
 //! one comes first then, and bits differ.
 
+#![cfg(test)]
+
 use super::device::Use;
 use super::shader::tests::kernels;
 use super::shader::{BLOCK, Kernel};
