@@ -134,6 +134,7 @@ Examples:
 }
 
 /// A matrix to measure on.
+#[derive(Clone, Copy)]
 struct Size {
     n: usize,
     f: usize,
@@ -151,14 +152,16 @@ struct Found {
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let figure = args.figure.as_deref().map(|path| Figure::new(path, args.input.as_deref())).transpose()?;
     let file = args.input.as_deref().map(Data::open).transpose()?;
-    let mut works = 0;
+    let mut sizes = Vec::new();
     for &section in &args.what {
-        works += args.sizes(section, file.as_ref())?.len() * args.works(section).len();
+        sizes.extend(args.sizes(section, file.as_ref())?.into_iter().map(|size| (section, size)));
     }
+    let works: usize = sizes.iter().map(|(section, _)| args.works(*section).len()).sum();
     let progress = Progress::new(args.quiet, args.device.len() * works, "works");
     let mut found = Found { measured: Vec::new(), missing: Vec::new(), progress };
     let mut devices = Vec::new();
-    let ended = found.all(&args, file.as_ref(), &mut devices);
+    let ended = found.all(&args, &sizes, file.as_ref(), &mut devices);
+    found.progress.end();
     if found.measured.is_empty() {
         ended?;
         let reason = found.missing.first().map_or("no size and no rule", |(.., reason)| reason);
@@ -229,18 +232,21 @@ impl BenchArgs {
 
 impl Found {
     /// Measures everything on every device.
-    fn all(&mut self, args: &BenchArgs, file: Option<&Data>, devices: &mut Vec<String>) -> Result<(), Failure> {
+    fn all(
+        &mut self,
+        args: &BenchArgs,
+        sizes: &[(Section, Size)],
+        file: Option<&Data>,
+        devices: &mut Vec<String>,
+    ) -> Result<(), Failure> {
         for name in &args.device {
             let engine = pollster::block_on(Engine::open_with(name, args.memory_budget))?;
             devices.push(engine.name());
             let mut checked = HashSet::new();
-            for &section in &args.what {
-                for size in args.sizes(section, file)? {
-                    self.section(args, (name, &engine), section, size, file, &mut checked)?;
-                }
+            for &(section, size) in sizes {
+                self.section(args, (name, &engine), section, size, file, &mut checked)?;
             }
         }
-        self.progress.end();
         Ok(())
     }
 

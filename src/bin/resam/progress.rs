@@ -12,8 +12,6 @@ const QUIET: Duration = Duration::from_secs(60);
 /// So many steps of work, some of them done.
 pub(crate) struct Progress {
     bar: ProgressBar,
-    /// The word for them.
-    steps: &'static str,
     /// When the last line was written, where there is no terminal.
     spoke: Option<Mutex<Instant>>,
 }
@@ -25,7 +23,7 @@ impl Progress {
         let target = if quiet || !terminal { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {prefix}, {eta} left {msg}").expect("a fixed template");
         let bar = ProgressBar::with_draw_target(Some(count as u64), target).with_style(style).with_prefix(steps);
-        Self { bar, steps, spoke: (!quiet && !terminal).then(|| Mutex::new(Instant::now())) }
+        Self { bar, spoke: (!quiet && !terminal).then(|| Mutex::new(Instant::now())) }
     }
 
     /// Some more are done.
@@ -55,7 +53,7 @@ impl Progress {
 
     /// How far it is after some time.
     fn line(&self, elapsed: Duration) -> String {
-        let (done, all, steps) = (self.bar.position(), self.bar.length().unwrap_or(0), self.steps);
+        let (done, all, steps) = (self.bar.position(), self.bar.length().unwrap_or(0), self.bar.prefix());
         let what = Some(self.bar.message()).filter(|what| !what.is_empty()).map_or(String::new(), |what| format!(": {what}"));
         if done == 0 {
             return format!("none of {all} {steps} yet{what}");
