@@ -68,7 +68,7 @@ fn magnitude(bits: u32) -> u32 {
 
 // The order -NaN < -inf < ... < -0 < +0 < ... < +inf < +NaN as signed integers; the map is its own inverse.
 fn key(bits: u32) -> i32 {
-    return bitcast<i32>(bits ^ (bitcast<u32>(bitcast<i32>(bits) >> 31u) >> 1u));
+    return bitcast<i32>(bits ^ (bitcast<u32>(bitcast<i32>(bits) >> 31u) & 0x7fffffffu));
 }
 
 fn bits_of(k: i32) -> u32 {
@@ -89,6 +89,26 @@ fn bits_at(row: u32, column: u32) -> u32 {
         return x_at(params.base + row * params.stride + column);
     }
     return select(0u, given[column], row == GIVEN);
+}
+
+// The row of the matrix that takes part as number i; one of zeros beyond the last one.
+fn index_of(i: u32) -> u32 {
+    if i < params.rows {
+        return rows[i].index;
+    }
+    return ORIGIN;
+}
+
+// The bits of four rows' values in a column. All are asked for before one is looked at.
+fn bits_of_rows(i: u32, column: u32) -> vec4<u32> {
+    let index = vec4(index_of(i), index_of(i + 1u), index_of(i + 2u), index_of(i + 3u));
+    let is_real = index < vec4(GIVEN);
+    let at = params.base + select(vec4<u32>(), index, is_real) * params.stride + column;
+    let bits = vec4(x_at(at.x), x_at(at.y), x_at(at.z), x_at(at.w));
+    if all(is_real) {
+        return bits;
+    }
+    return select(select(vec4<u32>(), vec4(given[column]), index == vec4(GIVEN)), bits, is_real);
 }
 
 // A dispatch has at most 65535 groups a side: groups are counted over both.

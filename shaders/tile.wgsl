@@ -1,8 +1,9 @@
 // Part of the kernels that need all rows of some columns at once: a tile in workgroup memory, centred and scaled on load, each
 // value read once from memory by a group.
 //
-// A group owns a block of BLOCK columns and walks it in tiles of WIDTH. Rows are kept four to a vector: tile[k * QUADS + q] holds
+// A group owns a block of BLOCK columns and walks it in tiles of WIDTH. Rows are kept four to a vector: tile[k * STRIDE + q] holds
 // rows 4p .. 4p + 3 of column k, zero beyond the last row and the last column; p = q + shift.x for q < SPLIT, q + shift.y for the others.
+// The values of a tile are asked for before the one before it is computed with, in one frame.
 //
 // notes    raised to the largest magnitude (as bits) of each row, in the order of rows
 
@@ -12,10 +13,12 @@ const THREADS = 256u;
 override QUADS: u32 = 1u;
 // QUADS, or where the second part of a tile begins.
 override SPLIT: u32 = 1u;
-// Columns of a tile: a power of two with QUADS * WIDTH <= TILE and WIDTH <= THREADS.
+// Vectors from one column to the next: QUADS, or one more where that is even. Neighbours then are in different banks of the memory.
+override STRIDE: u32 = 1u;
+// Columns of a tile: a power of two with STRIDE * WIDTH < TILE and WIDTH <= THREADS.
 override WIDTH: u32 = 1u;
 // Vectors of a tile.
-override TILE: u32 = 512u;
+override TILE: u32 = 529u;
 // Most rows that are looked at: those of a matrix, and two virtual ones.
 const MOST_ENTRIES = 1026u;
 
@@ -23,9 +26,13 @@ const MOST_ENTRIES = 1026u;
 
 var<private> shift: vec2<u32>;
 
-// Turns that an invocation takes to fill a tile.
+// Turns that an invocation takes to fill a tile: each one vector, of the same four rows in every tile. They are written one by one where they
+// are taken: a loop over what is in flight would have to wait for it.
 const TURNS = 4u;
-// The largest magnitudes it loaded in each, of the same four rows in every tile.
+// The values it asked for in each, and their centre.
+var<private> asked: array<vec4<u32>, TURNS>;
+var<private> asked_centre: u32;
+// The largest magnitudes it loaded in each.
 var<private> loaded: array<vec4<u32>, TURNS>;
 
 var<workgroup> tile: array<vec4<f32>, TILE>;
@@ -76,32 +83,78 @@ fn find_medians(at: u32, end: u32, lane: u32) {
     }
 }
 
-// Loads the tile of columns at .. at + WIDTH, of which those up to `end` exist, about params.centre at the rows' scales, or about
-// params.anchor at those they have about it. All invocations call it.
-fn load_tile(at: u32, end: u32, lane: u32, anchored: bool) {
-    let about = select(params.centre, params.anchor, anchored);
-    if about == MEDIAN {
+// The vector that an invocation fills in a turn; its column is lane % WIDTH.
+fn quad_of(lane: u32, turn: u32) -> u32 {
+    return lane / WIDTH + turn * (THREADS / WIDTH);
+}
+
+// Does any invocation have a vector to fill in this turn? Known when a kernel is compiled.
+fn has(turn: u32) -> bool {
+    return turn * (THREADS / WIDTH) < QUADS;
+}
+
+// Asks for the values of columns at .. at + WIDTH, of which those up to `end` exist, and for their centres.
+fn ask(at: u32, end: u32, lane: u32) {
+    let column = at + lane % WIDTH;
+    if column >= end {
+        return;
+    }
+    if params.centre != MEDIAN {
+        asked_centre = bits_at(params.centre, column);
+    }
+    ask_turn(0u, column, lane);
+    ask_turn(1u, column, lane);
+    ask_turn(2u, column, lane);
+    ask_turn(3u, column, lane);
+}
+
+fn ask_turn(turn: u32, column: u32, lane: u32) {
+    let q = quad_of(lane, turn);
+    if has(turn) && q < QUADS {
+        asked[turn] = bits_of_rows(first_row(q), column);
+    }
+}
+
+// Fills the tile with the values that were asked for, about params.centre at the rows' scales, or about params.anchor at those they have
+// about it. All invocations call it, when none needs the tile before.
+fn fill(at: u32, end: u32, lane: u32, anchored: bool) {
+    let is_between = select(params.centre, params.anchor, anchored) == MEDIAN;
+    let k = lane % WIDTH;
+    let exists = at + k < end;
+    var about = vec2(bitcast<f32>(asked_centre));
+    if is_between {
         find_medians(at, end, lane);
-    } else if lane < WIDTH && at + lane < end {
-        centres[lane] = vec2(bitcast<f32>(bits_at(about, at + lane)));
+        workgroupBarrier();
+        about = centres[k];
+    } else if anchored && exists {
+        about = vec2(bitcast<f32>(bits_at(params.anchor, at + k)));
     }
+    let scene = Scene(exists, about, is_between, anchored);
+    fill_turn(0u, scene, lane);
+    fill_turn(1u, scene, lane);
+    fill_turn(2u, scene, lane);
+    fill_turn(3u, scene, lane);
     workgroupBarrier();
-    for (var turn = 0u; turn < TURNS; turn++) {
-        let item = lane + turn * THREADS;
-        let k = item % WIDTH;
-        if item < QUADS * WIDTH {
-            var values = vec4<f32>();
-            if at + k < end {
-                let i = first_row(item / WIDTH);
-                let entries = Entries(entry(i), entry(i + 1u), entry(i + 2u), entry(i + 3u));
-                let bits = bits_of_entries(entries, at + k);
-                loaded[turn] = max(loaded[turn], bits & vec4(0x7fffffffu));
-                values = centred(entries, bits, centres[k], about == MEDIAN, anchored);
-            }
-            tile[k * QUADS + item / WIDTH] = values;
+}
+
+// How an invocation sees its column.
+struct Scene {
+    exists: bool,
+    about: vec2<f32>,
+    is_between: bool,
+    anchored: bool,
+}
+
+fn fill_turn(turn: u32, scene: Scene, lane: u32) {
+    let q = quad_of(lane, turn);
+    if has(turn) && q < QUADS {
+        var values = vec4<f32>();
+        if scene.exists {
+            loaded[turn] = max(loaded[turn], asked[turn] & vec4(0x7fffffffu));
+            values = centred(scales_of(first_row(q), scene.anchored), asked[turn], scene.about, scene.is_between);
         }
+        tile[lane % WIDTH * STRIDE + q] = values;
     }
-    workgroupBarrier();
 }
 
 // The first of the four rows of a vector.
@@ -109,42 +162,25 @@ fn first_row(q: u32) -> u32 {
     return 4u * (q + select(shift.x, shift.y, q >= SPLIT));
 }
 
-// Four rows beside each other.
-struct Entries {
-    a: Row,
-    b: Row,
-    c: Row,
-    d: Row,
+// The scale of row i, zero beyond the last one.
+fn scale_of(i: u32, anchored: bool) -> f32 {
+    if i >= params.rows {
+        return 0.0;
+    }
+    if anchored {
+        return rows[i].weight;
+    }
+    return rows[i].scale;
 }
 
-// A row that takes part; one of zeros beyond the last one.
-fn entry(i: u32) -> Row {
-    if i < params.rows {
-        return rows[i];
-    }
-    return Row(ORIGIN, 0.0, 0.0, 0.0);
-}
-
-// The bits of the rows' values in a column. All are asked for before one is looked at.
-fn bits_of_entries(rows: Entries, column: u32) -> vec4<u32> {
-    let index = vec4(rows.a.index, rows.b.index, rows.c.index, rows.d.index);
-    let is_real = index < vec4(GIVEN);
-    let at = params.base + select(vec4<u32>(), index, is_real) * params.stride + column;
-    let bits = vec4(x_at(at.x), x_at(at.y), x_at(at.z), x_at(at.w));
-    if all(is_real) {
-        return bits;
-    }
-    return select(select(vec4<u32>(), vec4(given[column]), index == vec4(GIVEN)), bits, is_real);
+fn scales_of(i: u32, anchored: bool) -> vec4<f32> {
+    return vec4(scale_of(i, anchored), scale_of(i + 1u, anchored), scale_of(i + 2u, anchored), scale_of(i + 3u, anchored));
 }
 
 // The rows' values, scaled, about one, or about the midpoint of two.
-fn centred(rows: Entries, bits: vec4<u32>, about: vec2<f32>, is_between: bool, anchored: bool) -> vec4<f32> {
+fn centred(s: vec4<f32>, bits: vec4<u32>, about: vec2<f32>, is_between: bool) -> vec4<f32> {
     // Scaled first: the difference of two huge values would overflow. The midpoint is taken of the differences, where it is rounded to
     // their size.
-    var s = vec4(rows.a.scale, rows.b.scale, rows.c.scale, rows.d.scale);
-    if anchored {
-        s = vec4(rows.a.weight, rows.b.weight, rows.c.weight, rows.d.weight);
-    }
     let scaled = bitcast<vec4<f32>>(bits) * s;
     let v = vec4(opaque(scaled.x), opaque(scaled.y), opaque(scaled.z), opaque(scaled.w));
     if is_between {
@@ -155,19 +191,50 @@ fn centred(rows: Entries, bits: vec4<u32>, about: vec2<f32>, is_between: bool, a
 
 // Hands the largest magnitudes of the group's columns to the host. All invocations call it, after the last tile.
 fn note_largest(lane: u32) {
-    for (var turn = 0u; turn < TURNS; turn++) {
-        let item = lane + turn * THREADS;
-        if item < QUADS * WIDTH {
-            let i = first_row(item / WIDTH);
-            for (var j = 0u; j < 4u; j++) {
-                if i + j < params.rows {
-                    atomicMax(&top[i + j], loaded[turn][j]);
-                }
-            }
-        }
-    }
+    note_turn(0u, lane);
+    note_turn(1u, lane);
+    note_turn(2u, lane);
+    note_turn(3u, lane);
     workgroupBarrier();
     for (var i = lane; i < params.rows; i += THREADS) {
         atomicMax(&notes[i], atomicLoad(&top[i]));
+    }
+}
+
+fn note_turn(turn: u32, lane: u32) {
+    let q = quad_of(lane, turn);
+    if has(turn) && q < QUADS {
+        let i = first_row(q);
+        note_row(i, loaded[turn].x);
+        note_row(i + 1u, loaded[turn].y);
+        note_row(i + 2u, loaded[turn].z);
+        note_row(i + 3u, loaded[turn].w);
+    }
+}
+
+fn note_row(i: u32, largest: u32) {
+    if i < params.rows {
+        atomicMax(&top[i], largest);
+    }
+}
+
+// Of so many neighbours that share a unit, of which this one is number `share`, all add what they hold to what the first one holds: one
+// vector in tile[lane], and one in tile[THREADS + lane]. All invocations call it, those that share no unit as number `shares`.
+fn add_shares(lane: u32, share: u32, shares: u32) {
+    workgroupBarrier();
+    for (var left = shares; left > 1u;) {
+        let kept = (left + 7u) / 8u;
+        if share < kept {
+            var first = tile[lane];
+            var second = tile[THREADS + lane];
+            for (var other = kept; share + other < left; other += kept) {
+                first += tile[lane + other];
+                second += tile[THREADS + lane + other];
+            }
+            tile[lane] = first;
+            tile[THREADS + lane] = second;
+        }
+        left = kept;
+        workgroupBarrier();
     }
 }

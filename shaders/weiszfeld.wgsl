@@ -43,45 +43,44 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let end = min(params.columns, begin + BLOCK);
     // Every invocation owns four rows and every shares-th column of the tile.
     let shares = max(1u, THREADS / QUADS);
-    let q = lane % QUADS;
-    let share = lane / QUADS;
-    let works = share < shares;
+    let q = lane / shares;
+    let works = q < QUADS;
+    let share = select(shares, lane % shares, works);
     let shrink = vec4(weight_of(4u * q), weight_of(4u * q + 1u), weight_of(4u * q + 2u), weight_of(4u * q + 3u));
     var total = vec4<f32>();
-    for (var at = begin; at < end; at += WIDTH) {
-        load_tile(at, end, lane, false);
-        // All invocations of a column take a share of its rows.
-        var part = 0.0;
-        for (var quad = lane / WIDTH; quad < QUADS; quad += THREADS / WIDTH) {
-            part += dot(weights_of(quad), tile[lane % WIDTH * QUADS + quad]);
-        }
-        z[lane] = part;
-        workgroupBarrier();
-        for (var half = THREADS / 2u; half >= WIDTH; half /= 2u) {
-            if lane < half {
-                z[lane] += z[lane + half];
+    for (var at = begin;; at += WIDTH) {
+        ask(at, end, lane);
+        if at > begin {
+            // All invocations of a column take a share of its rows.
+            var part = 0.0;
+            for (var quad = lane / WIDTH; quad < QUADS; quad += THREADS / WIDTH) {
+                part += dot(weights_of(quad), tile[lane % WIDTH * STRIDE + quad]);
             }
+            z[lane] = part;
             workgroupBarrier();
-        }
-        if works {
-            for (var k = share; k < WIDTH && at + k < end; k += shares) {
-                let r = tile[k * QUADS + q] - shrink * z[k];
-                total += r * r;
+            for (var half = THREADS / 2u; half >= WIDTH; half /= 2u) {
+                if lane < half {
+                    z[lane] += z[lane + half];
+                }
+                workgroupBarrier();
+            }
+            if works {
+                for (var k = share; k < WIDTH && at - WIDTH + k < end; k += shares) {
+                    let r = tile[k * STRIDE + q] - shrink * z[k];
+                    total += r * r;
+                }
             }
         }
         workgroupBarrier();
+        if at >= end {
+            break;
+        }
+        fill(at, end, lane, false);
     }
     note_largest(lane);
-    for (var turn = 0u; turn < shares; turn++) {
-        if works && share == turn {
-            if turn > 0u {
-                total += tile[q];
-            }
-            tile[q] = total;
-        }
-        workgroupBarrier();
-    }
-    if works && share == shares - 1u {
-        sums[params.first + block * QUADS + q] = total;
+    tile[lane] = total;
+    add_shares(lane, share, shares);
+    if share == 0u {
+        sums[params.first + block * QUADS + q] = tile[lane];
     }
 }

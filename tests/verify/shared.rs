@@ -251,7 +251,7 @@ fn small_groups_do() {
     assert!(program.device.limits().max_compute_workgroup_storage_size < 20 << 10);
     let engine = program.engine();
     let mut failures = Failures::default();
-    for (n, f, d) in [(15, 3, 600), (64, 10, 300), (131, 20, 200)] {
+    for (n, f, d) in [(15, 3, 600), (64, 10, 300), (100, 20, 300), (131, 20, 200)] {
         let case = families::make("gauss", n, f, d, 3);
         let few = ["krum", "geometric_median", "nnm+trimmed_mean", "trimmed_mean", "meamed", "aksel", "median"];
         let rules = if n == 15 { rules_for(&case) } else { parsed(&few) };

@@ -5,7 +5,7 @@ use super::device::{Bound, Device, Mark, Use};
 use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups};
 use super::pool::{Buffer, locked};
-use super::shader::{BLOCK, Coordinate, Kernel, Of, means_vectors};
+use super::shader::{BLOCK, Coordinate, Kernel, Of, means_vectors, slices};
 use crate::dtype::Dtype;
 use crate::engines::passes::{GIVEN, ORIGIN, Term};
 use crate::engines::pivot;
@@ -384,7 +384,7 @@ impl DeviceRule {
         // The second time only where a row hid from the look: else no columns are seen.
         for _ in 0..2 {
             let [x, y, _] = groups(chunk.blocks());
-            read.encode(encoder, [x, y, self.device.room.slices(self.n) as u32], None);
+            read.encode(encoder, [x, y, slices(self.n) as u32], None);
             merge.encode(encoder, groups((self.n * (self.n + 1) / 2).div_ceil(8)), None);
             judge.encode(encoder, [1, 1, 1], None);
         }

@@ -396,26 +396,44 @@ mod tests {
         assert!(3 * on_device.2 < on_host.2, "{} and {} bytes", on_device.2, on_host.2);
     }
 
-    /// Rows are centred on the same medians as on a CPU, of even and odd numbers of voters, of few rows and of many.
+    /// Products are those of the CPU for odd and even numbers of vectors and squares, the most that one group owns and one more, few columns and
+    /// many; about a row, about two, and about medians of odd and even numbers of voters.
     #[test]
-    fn medians_in_tiles_are_those_of_the_cpu() {
+    fn products_are_those_of_the_cpu() {
         use crate::engines::cpu::{CpuEngine, CpuRows};
         use crate::engines::passes::{Centre, Frame, Passes};
         let (engine, cpu) = (open(), CpuEngine::all_cores());
-        for (n, voters, d) in [(1, 1, 70), (2, 2, 70), (5, 4, 300), (25, 25, 300), (64, 63, 90), (301, 300, 40)] {
+        let few = [1, 2, 3, 4, 5, 8, 9, 13].map(|n| (n, if n % 2 == 0 { 300 } else { 2 * shader::BLOCK + 70 }));
+        let many = [(25, 300), (57, 300), (100, 300), (128, 90), (129, 90), (301, 40)];
+        for (n, d) in few.into_iter().chain(many) {
             let mut values: Vec<f32> = crate::bench::data(n, d, n as u64).unwrap();
-            // Voters among them that no mean would do for.
+            // Values among them that no mean would do for.
             values.iter_mut().skip(1).step_by(7).for_each(|v| *v *= 1e3);
             let rows = Rows::from_slice(&values, n, d).unwrap();
             let (all, scales): (Vec<usize>, _) = ((0..n).collect(), vec![1.0; n]);
-            let frames = [Frame { centre: Centre::Median { voters }, scales: &scales }];
             let resident = pollster::block_on(engine.load(&rows, false)).unwrap();
-            let mut passes = engine.resident(&resident, false).unwrap();
-            let got = pollster::block_on(passes.gram(&all, &frames)).unwrap().finish();
-            let expected = pollster::block_on(CpuRows::new(&cpu, &rows).gram(&all, &frames)).unwrap().finish();
-            for (k, (got, want)) in got.products[0].iter().zip(&expected.products[0]).enumerate() {
-                let size = (expected.products[0][k / n * (n + 1)] * expected.products[0][k % n * (n + 1)]).sqrt();
-                assert!((got - want).abs() <= 1e-5 * size, "{voters} of {n} rows vote, product {k}: {got:e}, expected {want:e}");
+            let about = |centre| Frame { centre, scales: &scales };
+            let median = |voters| about(Centre::Median { voters });
+            let mut views = vec![vec![about(Centre::Row(0))], vec![median(n)], vec![median(n.max(2) - 1)]];
+            // Another kernel, of which some sizes are enough.
+            if [5, 9, 129].contains(&n) {
+                views.push(vec![about(Centre::Row(n - 1)), about(Centre::Row(0))]);
+            }
+            for frames in views {
+                let mut passes = engine.resident(&resident, false).unwrap();
+                let got = pollster::block_on(passes.gram(&all, &frames)).unwrap().finish();
+                let expected = pollster::block_on(CpuRows::new(&cpu, &rows).gram(&all, &frames)).unwrap().finish();
+                assert_eq!(got.largest, expected.largest, "n = {n}");
+                for (frame, (got, expected)) in got.products.iter().zip(&expected.products).enumerate() {
+                    for (k, (got, want)) in got.iter().zip(expected).enumerate() {
+                        let size = (expected[k / n * (n + 1)] * expected[k % n * (n + 1)]).sqrt();
+                        let what = format!(
+                            "{n} rows, frame {frame} of {:?}, product {k}",
+                            frames.iter().map(|f| f.centre).collect::<Vec<_>>()
+                        );
+                        assert!((got - want).abs() <= 1e-5 * size, "{what}: {got:e}, expected {want:e}");
+                    }
+                }
             }
         }
     }

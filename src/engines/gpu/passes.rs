@@ -6,7 +6,7 @@ use super::device::{Device, Encoder, Fetch, Mark, Ticket, Use};
 use super::layout::Chunk;
 use super::params::{MEDIAN, Params, RowEntry, groups, means};
 use super::pool::Buffer;
-use super::shader::{BLOCKS_ADDED, Coordinate, DEVIATED, Kernel, Of, READ_VECTORS, SUMS_ADDED, THREADS, quads};
+use super::shader::{BLOCKS_ADDED, Coordinate, DEVIATED, Kernel, Of, READ_VECTORS, SUMS_ADDED, THREADS, quads, slices};
 use super::slabs::{Resident, Source};
 use crate::dtype::Dtype;
 use crate::engines::exact_sum::{ADDED, ExactSum};
@@ -377,7 +377,7 @@ impl<'a> Passes for GpuPasses<'a> {
             let bindings = [(0, slab), (1, &table), (2, &params), (3, &sums), (4, &notes), (6, given)];
             let bound = device.bind(Kernel::Gram { rows: m, frames: frames.len() }, dtype, &bindings);
             let [x, y, _] = groups(chunk.blocks());
-            bound.dispatch(encoder, [x, y, device.room.slices(m) as u32]);
+            bound.dispatch(encoder, [x, y, slices(m) as u32]);
             let largest = (&notes, 4 * m as u64);
             if chunk.blocks() <= BLOCKS_FETCHED {
                 return (device.fetch_all(encoder, &[(&sums, bytes), largest]), vec![params, sums]);

@@ -75,25 +75,35 @@ pub(crate) const BLOCKS_ADDED: usize = 64;
 /// Values that an invocation of the kernel looks at that finds rows with values that are not finite.
 const LOOKED_AT: usize = 16;
 
+/// Momentums that an invocation steps, as in `momentum.wgsl`.
+const STEPPED: usize = 4;
+
 /// Invocations of a group of a tiled kernel, as in `tile.wgsl`; the reading and copying kernels have as many.
 pub(crate) const THREADS: usize = 256;
+
+/// Vectors that an invocation fills in a tile at most, as in `tile.wgsl`.
+const TURNS: usize = 4;
+
+/// Most vectors of rows whose squares one group owns: a large tile of them has 32 columns, a cache line of each row.
+const WHOLE: usize = 32;
+
+/// Vectors of rows of a stripe, where there are more; a group looks at two.
+const STRIPE: usize = 16;
 
 /// How much memory of a group the kernels use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Room {
     /// Vectors of four values of a tile.
     tile: usize,
-    /// Vectors of rows of a stripe: the squares between two stripes are at most as many as a group has invocations, and their sums fit a tile.
-    stripe: usize,
     /// Keys that a group sorts.
     keys: usize,
 }
 
 impl Room {
     /// Where a group has 24 KiB.
-    pub(crate) const LARGE: Self = Self { tile: 1024, stripe: 16, keys: 4096 };
+    pub(crate) const LARGE: Self = Self { tile: 1057, keys: 4096 };
     /// Where it has 16 KiB, which every device of WebGPU has.
-    pub(crate) const SMALL: Self = Self { tile: 512, stripe: 8, keys: 2048 };
+    pub(crate) const SMALL: Self = Self { tile: 529, keys: 2048 };
 
     /// What fits groups of so many bytes, if anything does.
     pub(crate) fn within(bytes: u32) -> Option<Self> {
@@ -105,24 +115,10 @@ impl Room {
         (16 * self.tile + 8 * THREADS + 4 * MOST_ENTRIES + 4 * THREADS).max(4 * self.keys + 8 * THREADS)
     }
 
-    /// Columns of a tile of so many vectors of rows.
+    /// Columns of a tile of so many vectors of rows: one vector is left over, and a group has the turns to fill it.
     fn width(self, quads: usize) -> usize {
-        let fits = (self.tile / quads).clamp(1, THREADS);
-        1 << fits.ilog2()
-    }
-
-    /// Does one group own all squares of so many rows?
-    fn whole(self, rows: usize) -> bool {
-        squares(rows) <= THREADS && 4 * squares(rows) <= self.tile
-    }
-
-    /// Groups along z that a Gram dispatch needs to own every square: 1, or the pairs of stripes.
-    pub(crate) fn slices(self, rows: usize) -> usize {
-        if self.whole(rows) {
-            return 1;
-        }
-        let stripes = quads(rows).div_ceil(self.stripe);
-        stripes * (stripes + 1) / 2
+        let fits = ((self.tile - 1) / stride(quads)).min(TURNS * THREADS / quads);
+        1 << fits.clamp(1, THREADS).ilog2()
     }
 }
 
@@ -265,11 +261,12 @@ impl Kernel {
         }
     }
 
-    /// Columns of a group, for kernels that walk columns: one an invocation, or several invocations a column.
+    /// Columns of a group, for kernels that walk columns: one an invocation or some, or several invocations a column.
     pub(crate) fn columns(self, room: Room) -> usize {
         match self {
             Kernel::Coordinate(what) if what.sorts() => room.keys / what.values.next_power_of_two(),
             Kernel::Finite => 64 * LOOKED_AT,
+            Kernel::Momentum => 64 * STEPPED,
             _ => 64,
         }
     }
@@ -277,15 +274,16 @@ impl Kernel {
     /// Values of its `override` constants.
     pub(crate) fn constants(self, room: Room) -> Vec<(&'static str, f64)> {
         let tile = |quads: usize, split: usize| {
-            let sizes = [("TILE", room.tile), ("QUADS", quads), ("SPLIT", split), ("WIDTH", room.width(quads))];
+            let sizes =
+                [("TILE", room.tile), ("QUADS", quads), ("SPLIT", split), ("STRIDE", stride(quads)), ("WIDTH", room.width(quads))];
             sizes.map(|(name, value)| (name, value as f64)).to_vec()
         };
         match self {
             Kernel::Coordinate(what) if what.sorts() => vec![("KEYS", room.keys as f64)],
             Kernel::Gram { rows, frames } => {
-                let (quads, split, squares) = match room.whole(rows) {
+                let (quads, split, squares) = match whole(rows) {
                     true => (quads(rows), quads(rows), squares(rows)),
-                    false => (2 * room.stripe, room.stripe, room.stripe * room.stripe),
+                    false => (2 * STRIPE, STRIPE, STRIPE / 2 * (STRIPE / 2)),
                 };
                 let lanes = THREADS / squares;
                 let shares = vec![("SQUARES", squares as f64), ("LANES", lanes as f64), ("FRAMES", frames as f64)];
@@ -303,9 +301,29 @@ pub(crate) fn quads(rows: usize) -> usize {
     rows.div_ceil(4)
 }
 
-/// Squares of 4 × 4 pairs of rows.
+/// Vectors from one column of a tile to the next, as in `tile.wgsl`.
+fn stride(quads: usize) -> usize {
+    quads | 1
+}
+
+/// Squares of 8 × 8 pairs of rows.
 fn squares(rows: usize) -> usize {
-    quads(rows) * (quads(rows) + 1) / 2
+    let side = rows.div_ceil(8);
+    side * (side + 1) / 2
+}
+
+/// Does one group own all squares of so many rows?
+fn whole(rows: usize) -> bool {
+    quads(rows) <= WHOLE
+}
+
+/// Groups along z that a Gram dispatch needs to own every square: 1, or the pairs of stripes.
+pub(crate) fn slices(rows: usize) -> usize {
+    if whole(rows) {
+        return 1;
+    }
+    let stripes = quads(rows).div_ceil(STRIPE);
+    stripes * (stripes + 1) / 2
 }
 
 /// Constants for the number of ordered values.
@@ -559,9 +577,6 @@ pub(super) mod tests {
 
     const ROOMS: [Room; 2] = [Room::LARGE, Room::SMALL];
 
-    /// As in `tile.wgsl`.
-    const TURNS: usize = 4;
-
     /// Its text for Metal and for DX12.
     fn translated(kernel: Kernel, dtype: Dtype, room: Room) -> [String; 2] {
         let module = parsed(kernel, dtype);
@@ -645,17 +660,18 @@ pub(super) mod tests {
         for room in ROOMS {
             for rows in 1..=MOST_ENTRIES {
                 let width = room.width(quads(rows));
-                assert!(quads(rows) * width <= room.tile && width <= THREADS);
-                // The sums of all squares of a group are gathered in the tile's memory, four vectors each.
-                assert!(room.slices(rows) > 1 || 4 * squares(rows) <= room.tile);
+                assert!(stride(quads(rows)) * width < room.tile && width <= THREADS);
+                assert!(quads(rows) * width <= TURNS * THREADS);
             }
-            let between = room.stripe * room.stripe;
-            assert!(between <= THREADS && 4 * between <= room.tile && 2 * room.stripe * room.width(2 * room.stripe) <= room.tile);
-            assert!(room.tile <= TURNS * THREADS);
+            // What invocations share is added in the tile's memory, two vectors each.
+            assert!(room.tile >= 2 * THREADS);
             assert!(room.keys >= MOST_ROWS.next_power_of_two() && room.keys / THREADS.min(room.keys) >= 1);
         }
+        // Each square of a group has an invocation; a stripe has whole squares, and two of them the room of the most rows that are whole.
+        assert!(squares(4 * WHOLE) <= THREADS && STRIPE / 2 * (STRIPE / 2) <= THREADS && STRIPE % 2 == 0 && 2 * STRIPE <= WHOLE);
+        assert_eq!(Room::LARGE.width(WHOLE), 32);
         assert_eq!(Room::within(16 << 10), Some(Room::SMALL));
-        assert_eq!(Room::within(32 << 10), Some(Room::LARGE));
+        assert_eq!(Room::within(24 << 10), Some(Room::LARGE));
         assert_eq!(Room::within(8 << 10), None);
     }
 
@@ -717,6 +733,7 @@ pub(super) mod tests {
             (crate::engines::keys::EXPONENT as usize, crate::engines::passes::ORIGIN, crate::engines::passes::GIVEN);
         assert_eq!(shared, [BLOCK, THREADS, TURNS, MOST_ENTRIES, exponent, origin, given]);
         assert_eq!(value(&parsed(Kernel::Deviations { values: 5 }, Dtype::F32), "THREADS"), DEVIATED);
+        assert_eq!(value(&parsed(Kernel::Momentum, Dtype::F32), "STEPPED"), STEPPED);
         let look = parsed(Kernel::Look, Dtype::F32);
         let [tile, across] = ["TILE", "ACROSS"].map(|name| value(&look, name));
         assert!((crate::engines::gpu::device_rule::MOST_ROWS | 1) * across <= tile, "some columns of the most rows");
