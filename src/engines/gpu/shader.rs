@@ -668,7 +668,12 @@ pub(super) mod tests {
             assert!(room.keys >= MOST_ROWS.next_power_of_two() && room.keys / THREADS.min(room.keys) >= 1);
         }
         // Each square of a group has an invocation; a stripe has whole squares, and two of them the room of the most rows that are whole.
-        assert!(squares(4 * WHOLE) <= THREADS && STRIPE / 2 * (STRIPE / 2) <= THREADS && STRIPE % 2 == 0 && 2 * STRIPE <= WHOLE);
+        assert!(
+            squares(4 * WHOLE) <= THREADS
+                && STRIPE / 2 * (STRIPE / 2) <= THREADS
+                && STRIPE.is_multiple_of(2)
+                && 2 * STRIPE <= WHOLE
+        );
         assert_eq!(Room::LARGE.width(WHOLE), 32);
         assert_eq!(Room::within(16 << 10), Some(Room::SMALL));
         assert_eq!(Room::within(24 << 10), Some(Room::LARGE));
