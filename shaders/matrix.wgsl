@@ -84,9 +84,22 @@ fn opaque(x: f32) -> f32 {
     return bitcast<f32>(bitcast<u32>(x) ^ params.zero);
 }
 
+// The bits of a value of the matrix.
+fn real_at(row: u32, column: u32) -> u32 {
+    return x_at(params.base + row * params.stride + column);
+}
+
+// The same, 0 behind the last column.
+fn real_or_zero(row: u32, column: u32) -> u32 {
+    if column < params.columns {
+        return real_at(row, column);
+    }
+    return 0u;
+}
+
 fn bits_at(row: u32, column: u32) -> u32 {
     if row < GIVEN {
-        return x_at(params.base + row * params.stride + column);
+        return real_at(row, column);
     }
     return select(0u, given[column], row == GIVEN);
 }

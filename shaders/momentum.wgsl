@@ -9,13 +9,6 @@
 // Values of an invocation.
 const STEPPED = 4u;
 
-fn gradient_or_zero(row: u32, column: u32) -> u32 {
-    if column < params.columns {
-        return gradient_at(row, column);
-    }
-    return 0u;
-}
-
 fn momentum_or_zero(row: u32, column: u32) -> u32 {
     if column < params.columns {
         return m[momentum_at(row, column)];
@@ -34,7 +27,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let c = linear_group(group, groups) * 64u * STEPPED + lane + vec4(0u, 64u, 128u, 192u);
     let row = rows[group.z].index;
     // All are asked for before one is stepped.
-    let g = vec4(gradient_or_zero(row, c.x), gradient_or_zero(row, c.y), gradient_or_zero(row, c.z), gradient_or_zero(row, c.w));
+    let g = vec4(real_or_zero(row, c.x), real_or_zero(row, c.y), real_or_zero(row, c.z), real_or_zero(row, c.w));
     let before = vec4(momentum_or_zero(row, c.x), momentum_or_zero(row, c.y), momentum_or_zero(row, c.z), momentum_or_zero(row, c.w));
     keep(row, c.x, before.x, g.x);
     keep(row, c.y, before.y, g.y);

@@ -11,11 +11,7 @@ fn momentum_at(row: u32, column: u32) -> u32 {
     return row * params.momentum_stride + column;
 }
 
-fn gradient_at(row: u32, column: u32) -> u32 {
-    return x_at(params.base + row * params.stride + column);
-}
-
 // The momentum's bits after its step.
 fn stepped(row: u32, column: u32) -> u32 {
-    return step(m[momentum_at(row, column)], gradient_at(row, column));
+    return step(m[momentum_at(row, column)], real_at(row, column));
 }
