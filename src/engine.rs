@@ -13,6 +13,7 @@ use crate::plan::{Mix, Plan};
 use crate::report::{Aggregate, Report};
 use crate::rows::Rows;
 use crate::rules::{Cohort, Rule};
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesOrdered, StreamExt};
 use rayon::prelude::*;
 use std::collections::VecDeque;
@@ -198,13 +199,16 @@ impl Engine {
     }
 
     /// [`Engine::load`] of momentums, or of other rows.
-    pub(crate) async fn load_as(&self, rows: &Rows<'_>, momentums: bool) -> Result<Matrix> {
-        match &self.kind {
-            Kind::Cpu(_) | Kind::Reference => Ok(Matrix::host(rows)),
-            Kind::Several(several) => several.load(rows, momentums),
-            #[cfg(feature = "gpu")]
-            Kind::Gpu(gpu) => Ok(Matrix { store: Store::Gpu(gpu.load(rows, momentums).await?) }),
+    pub(crate) fn load_as<'a>(&'a self, rows: &'a Rows<'_>, momentums: bool) -> BoxFuture<'a, Result<Matrix>> {
+        async move {
+            match &self.kind {
+                Kind::Cpu(_) | Kind::Reference => Ok(Matrix::host(rows)),
+                Kind::Several(several) => several.load(rows, momentums),
+                #[cfg(feature = "gpu")]
+                Kind::Gpu(gpu) => Ok(Matrix { store: Store::Gpu(gpu.load(rows, momentums).await?) }),
+            }
         }
+        .boxed()
     }
 
     /// [`Engine::load`], waiting for it.
@@ -266,24 +270,28 @@ impl Engine {
         pollster::block_on(self.aggregate_into(rule, input, f, out))
     }
 
-    /// One aggregate; `absent` rows take no part and count against f.
-    pub(crate) async fn run(
-        &self,
-        rule: &dyn Rule,
-        input: Input<'_>,
+    /// One aggregate; `absent` rows take no part and count against f. Boxed, as what else is awaited by public calls: else a crate that
+    /// awaits one of those would compile all of it again.
+    pub(crate) fn run<'a>(
+        &'a self,
+        rule: &'a dyn Rule,
+        input: Input<'a>,
         f: usize,
-        absent: &[usize],
-        out: &mut [f32],
-    ) -> Result<Report> {
-        let asked = Asked { rule, f, absent };
-        match (&self.kind, input) {
-            (Kind::Several(several), input) => several.run(self, input, asked, out),
-            (Kind::Reference, Input::Rows(rows)) => self.refer(rows, asked, out),
-            (Kind::Reference, Input::Matrix(Matrix { store: Store::Host { rows, d, dtype } })) => {
-                self.refer(&Rows::of_words(rows, *d, *dtype), asked, out)
+        absent: &'a [usize],
+        out: &'a mut [f32],
+    ) -> BoxFuture<'a, Result<Report>> {
+        async move {
+            let asked = Asked { rule, f, absent };
+            match (&self.kind, input) {
+                (Kind::Several(several), input) => several.run(self, input, asked, out),
+                (Kind::Reference, Input::Rows(rows)) => self.refer(rows, asked, out),
+                (Kind::Reference, Input::Matrix(Matrix { store: Store::Host { rows, d, dtype } })) => {
+                    self.refer(&Rows::of_words(rows, *d, *dtype), asked, out)
+                }
+                _ => self.run_wrapped(Alone, input, asked, out).await,
             }
-            _ => self.run_wrapped(Alone, input, asked, out).await,
         }
+        .boxed()
     }
 
     /// One aggregate by passes that are wrapped first, on one device.
@@ -337,36 +345,39 @@ impl Engine {
     /// Steps momentums, M ← βM + (1−β)G, and aggregates them in one pass, where the rule orders columns of them and the engine can; `None`,
     /// and nothing done, where not. `absent` rows are not stepped, take no part and count against f.
     #[cfg_attr(not(feature = "gpu"), expect(unused_variables, reason = "the other engines step first"))]
-    pub(crate) async fn step_and_run(
-        &self,
-        rule: &dyn Rule,
-        momentums: &mut Matrix,
-        (gradients, beta): (Gradients<'_>, f32),
+    pub(crate) fn step_and_run<'a>(
+        &'a self,
+        rule: &'a dyn Rule,
+        momentums: &'a mut Matrix,
+        (gradients, beta): (Gradients<'a>, f32),
         f: usize,
-        absent: &[usize],
-        out: &mut Place<'_>,
-    ) -> Result<Option<Report>> {
-        let (total, d) = (gradients.n(), gradients.d());
-        let present: Vec<usize> = (0..total).filter(|i| !absent.contains(i)).collect();
-        let cohort = Cohort { total, members: &present, f: f.saturating_sub(absent.len()), d };
-        if present.is_empty() || d == 0 {
-            return Ok(None);
-        }
-        rule.admit(&cohort)?;
-        let Plan { mix: Mix::Rows, stat } = rule.plan(&cohort) else { return Ok(None) };
-        match (&self.kind, &mut momentums.store) {
-            #[cfg(feature = "gpu")]
-            (Kind::Gpu(gpu), Store::Gpu(resident)) if gpu.holds(resident) && GpuEngine::can_step(stat, present.len()) => {
-                let mut out = match (out, gradients) {
-                    (Place::Host(out), _) => Sink::Host(out),
-                    (Place::Device(out), Gradients::Device(rows)) => gpu.sink(out, d, Some(rows))?,
-                    (Place::Device(out), Gradients::Rows(_)) => gpu.sink(out, d, None)?,
-                };
-                let mut passes = gpu.stepping(resident, gradients, beta, self.options.device_time)?;
-                execute(&mut passes, Asked { rule, f, absent }, &self.options, self.name(), &mut out).await.map(Some)
+        absent: &'a [usize],
+        out: &'a mut Place<'_>,
+    ) -> BoxFuture<'a, Result<Option<Report>>> {
+        async move {
+            let (total, d) = (gradients.n(), gradients.d());
+            let present: Vec<usize> = (0..total).filter(|i| !absent.contains(i)).collect();
+            let cohort = Cohort { total, members: &present, f: f.saturating_sub(absent.len()), d };
+            if present.is_empty() || d == 0 {
+                return Ok(None);
             }
-            _ => Ok(None),
+            rule.admit(&cohort)?;
+            let Plan { mix: Mix::Rows, stat } = rule.plan(&cohort) else { return Ok(None) };
+            match (&self.kind, &mut momentums.store) {
+                #[cfg(feature = "gpu")]
+                (Kind::Gpu(gpu), Store::Gpu(resident)) if gpu.holds(resident) && GpuEngine::can_step(stat, present.len()) => {
+                    let mut out = match (out, gradients) {
+                        (Place::Host(out), _) => Sink::Host(out),
+                        (Place::Device(out), Gradients::Device(rows)) => gpu.sink(out, d, Some(rows))?,
+                        (Place::Device(out), Gradients::Rows(_)) => gpu.sink(out, d, None)?,
+                    };
+                    let mut passes = gpu.stepping(resident, gradients, beta, self.options.device_time)?;
+                    execute(&mut passes, Asked { rule, f, absent }, &self.options, self.name(), &mut out).await.map(Some)
+                }
+                _ => Ok(None),
+            }
         }
+        .boxed()
     }
 
     /// Combines each of many matrices (the layers of a model, the trials of a sweep) by one rule. Their work is submitted to a GPU

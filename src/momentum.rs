@@ -12,6 +12,7 @@ use crate::matrix::{Matrix, Store, room};
 use crate::report::{Aggregate, Report};
 use crate::rows::Rows;
 use crate::rules::{NonFinite, Rule};
+use futures::future::{BoxFuture, FutureExt};
 
 /// The momentums of n workers: M ← βM + (1−β)G, starting from zero; in f32, whatever the type of the gradients. RESAM's first operator; the second is a resilient rule
 /// applied to M, never to G.
@@ -277,36 +278,42 @@ impl DistributedMomentum {
     }
 
     /// Workers whose gradient is not finite.
-    pub(crate) async fn absent(&self, gradients: Gradients<'_>) -> Result<Vec<usize>> {
-        self.whole()?;
-        let (n, d) = (self.n(), self.d());
-        if (gradients.n(), gradients.d()) != (n, d) {
-            let got = format!("{} x {}", gradients.n(), gradients.d());
-            return Err(Error::Momentum(format!("gradients of {got} for a state of n x d = {n} x {d}")));
+    pub(crate) fn absent<'a>(&'a self, gradients: Gradients<'a>) -> BoxFuture<'a, Result<Vec<usize>>> {
+        async move {
+            self.whole()?;
+            let (n, d) = (self.n(), self.d());
+            if (gradients.n(), gradients.d()) != (n, d) {
+                let got = format!("{} x {}", gradients.n(), gradients.d());
+                return Err(Error::Momentum(format!("gradients of {got} for a state of n x d = {n} x {d}")));
+            }
+            match (gradients, &self.engine.kind, &self.matrix.store) {
+                (Gradients::Rows(rows), ..) => Ok((0..n).filter(|&i| !finite(rows.values(i))).collect()),
+                #[cfg(feature = "gpu")]
+                (Gradients::Device(rows), Kind::Gpu(gpu), _) => gpu.foreign(rows, false)?.not_finite().await,
+                #[cfg(feature = "gpu")]
+                (Gradients::Device(_), ..) => Err(self.engine.no_buffers()),
+            }
         }
-        match (gradients, &self.engine.kind, &self.matrix.store) {
-            (Gradients::Rows(rows), ..) => Ok((0..n).filter(|&i| !finite(rows.values(i))).collect()),
-            #[cfg(feature = "gpu")]
-            (Gradients::Device(rows), Kind::Gpu(gpu), _) => gpu.foreign(rows, false)?.not_finite().await,
-            #[cfg(feature = "gpu")]
-            (Gradients::Device(_), ..) => Err(self.engine.no_buffers()),
-        }
+        .boxed()
     }
 
-    pub(crate) async fn update(&mut self, gradients: Gradients<'_>, absent: &[usize]) -> Result<()> {
-        let present: Vec<usize> = (0..self.n()).filter(|i| !absent.contains(i)).collect();
-        self.torn = true;
-        match (&self.engine.kind, &mut self.matrix.store, gradients) {
-            (Kind::Several(several), Store::Shards(parts), Gradients::Rows(rows)) => {
-                for ((engine, rows), part) in several.share(rows).iter().zip(parts) {
-                    update(engine, part, Gradients::Rows(rows), &present, self.beta).await?;
+    pub(crate) fn update<'a>(&'a mut self, gradients: Gradients<'a>, absent: &'a [usize]) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let present: Vec<usize> = (0..self.n()).filter(|i| !absent.contains(i)).collect();
+            self.torn = true;
+            match (&self.engine.kind, &mut self.matrix.store, gradients) {
+                (Kind::Several(several), Store::Shards(parts), Gradients::Rows(rows)) => {
+                    for ((engine, rows), part) in several.share(rows).iter().zip(parts) {
+                        update(engine, part, Gradients::Rows(rows), &present, self.beta).await?;
+                    }
                 }
+                _ => update(&self.engine, &mut self.matrix, gradients, &present, self.beta).await?,
             }
-            _ => update(&self.engine, &mut self.matrix, gradients, &present, self.beta).await?,
+            self.torn = false;
+            self.steps += 1;
+            Ok(())
         }
-        self.torn = false;
-        self.steps += 1;
-        Ok(())
+        .boxed()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::rows::Rows;
 use crate::rules::Rule;
 use burn::tensor::wgpu::WgpuSetup;
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use futures::future::{BoxFuture, FutureExt};
 
 /// Executes rules on tensors of burn. Cheap to clone.
 ///
@@ -117,20 +118,29 @@ impl TensorEngine {
     }
 
     /// [`TensorEngine::aggregate`] without the `absent` rows, which count against f.
-    pub(crate) async fn run(&self, rule: &dyn Rule, rows: &Tensor<2>, f: usize, absent: &[usize]) -> Result<(Tensor<1>, Report)> {
-        match self.see(rows).await? {
-            Seen::Device(placed, _held) => {
-                let room = self.room(&rows.device(), placed.d())?;
-                let report = self.engine.run_to(rule, (&placed).into(), f, absent, &room.vector()).await?;
-                Ok((room.filled(), report))
-            }
-            Seen::Host(data) => {
-                let rows_here = data.rows()?;
-                let mut values = vec![0.0; rows_here.d()];
-                let report = self.engine.run(rule, (&rows_here).into(), f, absent, &mut values).await?;
-                Ok((tensor(values, &rows.device()), report))
+    pub(crate) fn run<'a>(
+        &'a self,
+        rule: &'a dyn Rule,
+        rows: &'a Tensor<2>,
+        f: usize,
+        absent: &'a [usize],
+    ) -> BoxFuture<'a, Result<(Tensor<1>, Report)>> {
+        async move {
+            match self.see(rows).await? {
+                Seen::Device(placed, _held) => {
+                    let room = self.room(&rows.device(), placed.d())?;
+                    let report = self.engine.run_to(rule, (&placed).into(), f, absent, &room.vector()).await?;
+                    Ok((room.filled(), report))
+                }
+                Seen::Host(data) => {
+                    let rows_here = data.rows()?;
+                    let mut values = vec![0.0; rows_here.d()];
+                    let report = self.engine.run(rule, (&rows_here).into(), f, absent, &mut values).await?;
+                    Ok((tensor(values, &rows.device()), report))
+                }
             }
         }
+        .boxed()
     }
 
     /// [`TensorEngine::aggregate`], waiting for it.

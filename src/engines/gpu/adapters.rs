@@ -1,6 +1,7 @@
 //! The adapters of this machine, and which of them a name means.
 
 use crate::error::{Error, Result};
+use futures::future::{BoxFuture, FutureExt};
 
 /// What a user wants to know of an adapter.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,20 +76,23 @@ impl AdapterInfo {
     }
 }
 
-async fn enumerate() -> Vec<(wgpu::Adapter, AdapterInfo)> {
-    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
-    let instance =
-        wgpu::Instance::new(wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle() });
-    let adapters = instance.enumerate_adapters(backends).await;
-    let mut all: Vec<_> = adapters
-        .into_iter()
-        .map(|a| {
-            let info = AdapterInfo::of(&a);
-            (a, info)
-        })
-        .collect();
-    all.sort_by_key(|(_, info)| info.rank());
-    all
+fn enumerate() -> BoxFuture<'static, Vec<(wgpu::Adapter, AdapterInfo)>> {
+    async move {
+        let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+        let instance =
+            wgpu::Instance::new(wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle() });
+        let adapters = instance.enumerate_adapters(backends).await;
+        let mut all: Vec<_> = adapters
+            .into_iter()
+            .map(|a| {
+                let info = AdapterInfo::of(&a);
+                (a, info)
+            })
+            .collect();
+        all.sort_by_key(|(_, info)| info.rank());
+        all
+    }
+    .boxed()
 }
 
 /// All adapters of this machine, the one `auto` prefers first. Software adapters have [`AdapterInfo::real`] = false.

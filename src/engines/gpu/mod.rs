@@ -47,6 +47,7 @@ use crate::plan::Stat;
 use crate::rows::Rows;
 use crate::rules::Rule;
 use device::Device;
+use futures::future::{BoxFuture, FutureExt};
 use layout::Layout;
 use passes::GpuPasses;
 use shader::{Coordinate, Of};
@@ -79,11 +80,14 @@ pub(crate) struct GpuEngine {
 }
 
 impl GpuEngine {
-    pub(crate) async fn new(options: GpuOptions) -> Result<Self> {
-        let (adapter, info) = adapters::choose(options.adapter.as_deref()).await?;
-        let budget = options.memory_budget.unwrap_or(BUDGET);
-        let device = Arc::new(Device::open(adapter, info, budget, options.pipeline_cache.as_deref()).await?);
-        Ok(Self { device, budget })
+    pub(crate) fn new(options: GpuOptions) -> BoxFuture<'static, Result<Self>> {
+        async move {
+            let (adapter, info) = adapters::choose(options.adapter.as_deref()).await?;
+            let budget = options.memory_budget.unwrap_or(BUDGET);
+            let device = Arc::new(Device::open(adapter, info, budget, options.pipeline_cache.as_deref()).await?);
+            Ok(Self { device, budget })
+        }
+        .boxed()
     }
 
     /// On a device that the caller uses as well.
@@ -115,8 +119,8 @@ impl GpuEngine {
     }
 
     /// Compiles what only long rows need.
-    pub(crate) async fn prepare(&self) -> Result<()> {
-        passes::prepare_adding(&self.device).await
+    pub(crate) fn prepare(&self) -> BoxFuture<'_, Result<()>> {
+        async move { passes::prepare_adding(&self.device).await }.boxed()
     }
 
     pub(crate) fn name(&self) -> String {

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::matrix::Input;
 use crate::report::Report;
 use crate::rules::Rule;
+use futures::future::{BoxFuture, FutureExt};
 
 /// On the caller's device.
 impl Engine {
@@ -49,21 +50,24 @@ impl Engine {
     }
 
     /// [`Engine::aggregate_to`] without the `absent` rows, which count against f.
-    pub(crate) async fn run_to(
-        &self,
-        rule: &dyn Rule,
-        input: Input<'_>,
+    pub(crate) fn run_to<'a>(
+        &'a self,
+        rule: &'a dyn Rule,
+        input: Input<'a>,
         f: usize,
-        absent: &[usize],
-        out: &DeviceVector,
-    ) -> Result<Report> {
-        let Kind::Gpu(gpu) = &self.kind else { return Err(self.no_buffers()) };
-        let rows = match input {
-            Input::Device(rows) => Some(rows),
-            _ => None,
-        };
-        let out = gpu.sink(out, input.d(), rows)?;
-        self.run_on(gpu, Alone, input, Asked { rule, f, absent }, out).await
+        absent: &'a [usize],
+        out: &'a DeviceVector,
+    ) -> BoxFuture<'a, Result<Report>> {
+        async move {
+            let Kind::Gpu(gpu) = &self.kind else { return Err(self.no_buffers()) };
+            let rows = match input {
+                Input::Device(rows) => Some(rows),
+                _ => None,
+            };
+            let out = gpu.sink(out, input.d(), rows)?;
+            self.run_on(gpu, Alone, input, Asked { rule, f, absent }, out).await
+        }
+        .boxed()
     }
 
     /// [`Engine::aggregate_to`], waiting for it.

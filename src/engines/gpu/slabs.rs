@@ -9,6 +9,7 @@ use crate::dtype::Dtype;
 use crate::engines::passes::Traffic;
 use crate::error::Result;
 use crate::rows::Rows;
+use futures::future::{BoxFuture, FutureExt};
 use std::sync::Arc;
 
 /// Bytes that are copied at a time: what lies in several slices is gathered first.
@@ -151,23 +152,26 @@ impl Resident {
         (chunk.stride * self.dtype.size()) as u64
     }
 
-    pub(crate) async fn read(&self) -> Result<Vec<f32>> {
-        let (mark, n, d) = (self.device.mark(), self.n(), self.d());
-        let mut values = vec![0.0; n * d];
-        for chunk in self.layout.chunks() {
-            let mut encoder = self.device.encoder();
-            let fetch = self.device.fetch(&mut encoder, &self.slabs[chunk.index], 0, n as u64 * self.stride(&chunk));
-            let ticket = self.device.submit(encoder);
-            let copy = |slab: &[u8]| {
-                let slab = self.dtype.values(slab);
-                for i in 0..n {
-                    let row = slab.slice(i * chunk.stride..i * chunk.stride + chunk.columns);
-                    row.copy_to(&mut values[i * d + chunk.first..][..chunk.columns]);
-                }
-            };
-            self.device.receive(fetch, ticket, mark, copy).await?;
+    pub(crate) fn read(&self) -> BoxFuture<'_, Result<Vec<f32>>> {
+        async move {
+            let (mark, n, d) = (self.device.mark(), self.n(), self.d());
+            let mut values = vec![0.0; n * d];
+            for chunk in self.layout.chunks() {
+                let mut encoder = self.device.encoder();
+                let fetch = self.device.fetch(&mut encoder, &self.slabs[chunk.index], 0, n as u64 * self.stride(&chunk));
+                let ticket = self.device.submit(encoder);
+                let copy = |slab: &[u8]| {
+                    let slab = self.dtype.values(slab);
+                    for i in 0..n {
+                        let row = slab.slice(i * chunk.stride..i * chunk.stride + chunk.columns);
+                        row.copy_to(&mut values[i * d + chunk.first..][..chunk.columns]);
+                    }
+                };
+                self.device.receive(fetch, ticket, mark, copy).await?;
+            }
+            Ok(values)
         }
-        Ok(values)
+        .boxed()
     }
 
     /// Copies one row of a slab; the number of bytes that came from the device.
