@@ -76,7 +76,8 @@ fn blocked<const HIGH: usize, const WIDE: usize>(level: Level, rows: &[Values<'_
     let blocks = d.div_ceil(BLOCK);
     // Many rows have large tables: no more than one a thread.
     let share = if m > 256 { blocks.div_ceil(rayon::current_num_threads()) } else { 1 };
-    let parts = (0..blocks).into_par_iter().with_min_len(share.max(1)).fold(new, fold).map(|(running, _)| running);
+    let shares = (0..blocks).into_par_iter().chunks(share.max(1));
+    let parts = shares.fold(new, |parts, share| share.into_iter().fold(parts, fold)).map(|(running, _)| running);
     parts.reduce(|| Running::new(m, views.len()), Running::merge)
 }
 
@@ -106,12 +107,15 @@ fn jobs<const HIGH: usize, const WIDE: usize>(m: usize) -> Vec<Job> {
 /// Most tiles of a slab: fewer end the streams of rows too soon, more crowd the second-level cache.
 const TILES: usize = 16;
 
-/// Most bytes of a slab: this one and the next, which is asked for, fit a second-level cache of 512 KiB.
+/// Fewest: the sums of many rows' pairs, 16 MB for a thousand rows, pass through the cache once for each slab.
+const FEWEST: usize = 4;
+
+/// Most bytes of a slab of more tiles than that: this one and the next, which is asked for, fit a second-level cache of 512 KiB.
 const SLAB: usize = 1 << 18;
 
 /// Tiles of a slab of m rows.
 fn tiles(m: usize) -> usize {
-    coordinate::tiles(m, SLAB, TILES)
+    coordinate::tiles(m, SLAB, TILES).max(FEWEST)
 }
 
 /// Columns summed side by side; part of the definition of the result's bits.
