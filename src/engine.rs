@@ -270,8 +270,8 @@ impl Engine {
         pollster::block_on(self.aggregate_into(rule, input, f, out))
     }
 
-    /// One aggregate; `absent` rows take no part and count against f. Boxed, as what else is awaited by public calls: else a crate that
-    /// awaits one of those would compile all of it again.
+    /// One aggregate; `absent` rows take no part and count against f. Boxed, as what else does the work of public calls: else a crate
+    /// that awaits one of those would compile all of it again.
     pub(crate) fn run<'a>(
         &'a self,
         rule: &'a dyn Rule,

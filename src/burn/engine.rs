@@ -152,33 +152,36 @@ impl TensorEngine {
     }
 
     /// Rows where they are, if that is on the shared device; else their data.
-    pub(super) async fn see(&self, rows: &Tensor<2>) -> Result<Seen> {
-        let [n, d] = rows.dims();
-        if n == 0 {
-            return Err(Error::NoWorkers);
-        }
-        let dtype = readable(rows.dtype());
-        // A tensor without values need not stand anywhere.
-        if self.shared.as_ref() == Some(&rows.device().inner()) && d > 0 {
-            let rows = if dtype.is_some() { rows.clone().inner() } else { rows.clone().inner().cast(DType::F32) };
-            let dtype = dtype.unwrap_or(Dtype::F32);
-            let placed = self.place(&rows)?;
-            if let Some(seen) = placed.rows(dtype) {
-                return Ok(Seen::Device(seen, placed.into()));
+    pub(super) fn see<'a>(&'a self, rows: &'a Tensor<2>) -> BoxFuture<'a, Result<Seen>> {
+        async move {
+            let [n, d] = rows.dims();
+            if n == 0 {
+                return Err(Error::NoWorkers);
             }
-            // Another shape and back makes burn put them in order.
-            let placed = self.place(&rows.reshape([n * d]).reshape([n, d]))?;
-            if let Some(seen) = placed.rows(dtype) {
-                return Ok(Seen::Device(seen, placed.into()));
+            let dtype = readable(rows.dtype());
+            // A tensor without values need not stand anywhere.
+            if self.shared.as_ref() == Some(&rows.device().inner()) && d > 0 {
+                let rows = if dtype.is_some() { rows.clone().inner() } else { rows.clone().inner().cast(DType::F32) };
+                let dtype = dtype.unwrap_or(Dtype::F32);
+                let placed = self.place(&rows)?;
+                if let Some(seen) = placed.rows(dtype) {
+                    return Ok(Seen::Device(seen, placed.into()));
+                }
+                // Another shape and back makes burn put them in order.
+                let placed = self.place(&rows.reshape([n * d]).reshape([n, d]))?;
+                if let Some(seen) = placed.rows(dtype) {
+                    return Ok(Seen::Device(seen, placed.into()));
+                }
+                return Err(Error::Tensors("the rows of the tensor do not stand in one piece each".into()));
             }
-            return Err(Error::Tensors("the rows of the tensor do not stand in one piece each".into()));
+            let data = rows.clone().inner().into_data_async().await.map_err(|e| Error::Tensors(e.to_string()))?;
+            let data = match data.dtype() {
+                DType::F32 | DType::F16 | DType::BF16 => data,
+                _ => data.convert::<f32>(),
+            };
+            Ok(Seen::Host(Data { data, dtype: dtype.unwrap_or(Dtype::F32), n, d }))
         }
-        let data = rows.clone().inner().into_data_async().await.map_err(|e| Error::Tensors(e.to_string()))?;
-        let data = match data.dtype() {
-            DType::F32 | DType::F16 | DType::BF16 => data,
-            _ => data.convert::<f32>(),
-        };
-        Ok(Seen::Host(Data { data, dtype: dtype.unwrap_or(Dtype::F32), n, d }))
+        .boxed()
     }
 
     /// Room for d values on this device, which is the shared one.

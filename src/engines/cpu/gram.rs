@@ -74,11 +74,11 @@ fn blocked<const HIGH: usize, const WIDE: usize>(level: Level, rows: &[Values<'_
     };
     let new = || (Running::new(m, views.len()), views.iter().map(|_| Slab::new(m)).collect());
     let blocks = d.div_ceil(BLOCK);
-    // Many rows have large tables: no more than one a thread.
+    // Many rows have large tables, some 60 MB for a thousand rows: no more than one a thread.
     let share = if m > 256 { blocks.div_ceil(rayon::current_num_threads()) } else { 1 };
     let shares = (0..blocks).into_par_iter().chunks(share.max(1));
     let parts = shares.fold(new, |parts, share| share.into_iter().fold(parts, fold)).map(|(running, _)| running);
-    parts.reduce(|| Running::new(m, views.len()), Running::merge)
+    parts.reduce_with(Running::merge).unwrap_or_else(|| Running::new(m, views.len()))
 }
 
 /// Products that are summed in registers: of each row of `left` with each of `right` or, where they are the same, of all pairs.
@@ -362,6 +362,28 @@ mod tests {
                 let exact: f64 = terms.sum();
                 assert!((product - exact).abs() <= 1e-5 * d as f64, "{m} rows: {product} and {exact}");
             }
+        }
+    }
+
+    /// The same bits on any number of threads, which share many rows' blocks out otherwise than few rows'.
+    #[test]
+    fn many_rows_are_shared_out() {
+        let mut random = fastrand::Rng::with_seed(13);
+        let (few, many, d) = (40, 260, 2 * BLOCK + 3 * LANES + 5);
+        let rows: Vec<Vec<f32>> = (0..many).map(|_| (0..d).map(|_| random.f32() - 0.5).collect()).collect();
+        let values: Vec<Values<'_>> = rows.iter().map(|row| row[..].into()).collect();
+        let scales = vec![0.5; many];
+        let products = |m: usize, threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| gram(Level::new(), &values[..m], &[(About::Row(values[0]), &scales[..m])]).finish())
+        };
+        let alone = products(many, 1);
+        for threads in [2, 3, 5] {
+            assert_eq!(products(many, threads), alone, "{threads} threads");
+        }
+        let of_few = products(few, 2);
+        for i in 0..few {
+            assert_eq!(of_few.products[0][i * few..(i + 1) * few], alone.products[0][i * many..i * many + few], "row {i}");
         }
     }
 }
