@@ -1,6 +1,6 @@
 //! What a solver sees of the data, and what it answers: inner products of rows, and mixings of rows.
 
-use crate::gram::Gram;
+use crate::gram::{Gram, of_rows};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -171,7 +171,7 @@ impl Geometry {
         let all = anchored.clone().filter(|_| shortened).unwrap_or_else(|| whole.gram(&self.all));
         Self {
             anchored,
-            gram: all.of_rows(&(0..mixing.rows()).collect::<Vec<_>>()),
+            gram: all.of_first(mixing.rows()),
             all,
             origin: shift(self.origin),
             given: shift(self.given),
@@ -284,7 +284,7 @@ impl Mixing {
             }
             sum
         };
-        Self { width: before.width, weights: self.weights.par_iter().map(product).collect() }
+        Self { width: before.width, weights: of_rows(self.rows(), |i| product(&self.weights[i])) }
     }
 
     /// W·G·Wᵀ. Zero weights are skipped: the products of a far row reach only what it is mixed into.
@@ -292,19 +292,50 @@ impl Mixing {
         let m = self.rows();
         let used: Vec<Vec<(usize, f64)>> =
             self.weights.iter().map(|w| w.iter().copied().enumerate().filter(|(_, w)| *w != 0.0).collect()).collect();
-        let row = |i: usize| {
-            let mut wg = vec![0.0; self.width];
-            for &(k, w) in &used[i] {
-                wg.iter_mut().zip(gram.row(k)).for_each(|(s, g)| *s += w * g);
+        let block = |first: usize| -> Vec<[f64; SIDE]> {
+            let mut wg = vec![[0.0; SIDE]; self.width];
+            for k in 0..self.width {
+                let w: [f64; SIDE] = std::array::from_fn(|i| self.weights.get(first + i).map_or(0.0, |weights| weights[k]));
+                if w != [0.0; SIDE] {
+                    add_row(&mut wg, w, gram.row(k));
+                }
             }
-            let mut row = vec![0.0; m];
-            // The upper triangle; the lower one is its mirror image, so that the result is symmetric to the last bit.
-            row.iter_mut().enumerate().skip(i).for_each(|(j, y)| *y = used[j].iter().map(|&(k, w)| w * wg[k]).sum());
-            row
+            used[first..].iter().map(|used| product(used, &wg)).collect()
         };
-        let upper: Vec<Vec<f64>> = (0..m).into_par_iter().map(row).collect();
-        Gram::new(m, (0..m * m).map(|k| upper[(k / m).min(k % m)][(k / m).max(k % m)]).collect()).expect("m × m values")
+        let blocks: Vec<_> = (0..m).into_par_iter().step_by(SIDE).with_min_len(4).map(block).collect();
+        // The upper triangle; the lower one is its mirror image, so that the result is symmetric to the last bit.
+        let at = |i: usize, j: usize| blocks[i / SIDE][j - i / SIDE * SIDE][i % SIDE];
+        Gram::of(m, |i, j| at(i.min(j), i.max(j)))
     }
+}
+
+/// Mixed rows whose products are computed side by side.
+const SIDE: usize = 8;
+
+simd! {
+/// Adds a row, times its weight in each mixed row, where that is not zero.
+fn add_row(sums: &mut [[f64; SIDE]], weights: [f64; SIDE], row: &[f64]) {
+    // All bits of a product, or none: without a branch.
+    let kept = weights.map(|w| if w == 0.0 { 0 } else { u64::MAX });
+    for (sums, x) in sums.iter_mut().zip(row) {
+        for i in 0..SIDE {
+            sums[i] += f64::from_bits((weights[i] * x).to_bits() & kept[i]);
+        }
+    }
+}
+}
+
+simd! {
+/// The sum of these rows by these weights.
+fn product(used: &[(usize, f64)], rows: &[[f64; SIDE]]) -> [f64; SIDE] {
+    let mut sums = [0.0; SIDE];
+    for &(k, w) in used {
+        for i in 0..SIDE {
+            sums[i] += w * rows[k][i];
+        }
+    }
+    sums
+}
 }
 
 #[cfg(test)]

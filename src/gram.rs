@@ -1,5 +1,7 @@
 //! Inner products of the rows: all that a rule on distances needs to know of the data.
 
+use rayon::prelude::*;
+
 /// Most rows of which tables of n² numbers are kept.
 pub const MOST_ROWS: usize = 4096;
 
@@ -15,6 +17,14 @@ impl Gram {
     /// From n × n values, row-major and symmetric. `None` when the length is not n².
     pub fn new(n: usize, values: Vec<f64>) -> Option<Self> {
         (values.len() == n * n).then_some(Self { n, values })
+    }
+
+    /// From a function of two rows.
+    pub(crate) fn of(n: usize, at: impl Fn(usize, usize) -> f64 + Sync) -> Self {
+        let mut values = vec![0.0; n * n];
+        let rows = values.par_chunks_mut(n.max(1)).with_min_len(ALONE).enumerate();
+        rows.for_each(|(i, row)| row.iter_mut().enumerate().for_each(|(j, value)| *value = at(i, j)));
+        Self { n, values }
     }
 
     /// Of n rows of which nothing is known, and nothing kept: every product is zero.
@@ -44,8 +54,7 @@ impl Gram {
 
     /// All squared distances, n × n row-major.
     pub fn distances2(&self) -> Vec<f64> {
-        let n = self.n;
-        (0..n * n).map(|k| self.distance2(k / n, k % n)).collect()
+        Self::of(self.n, |i, j| self.distance2(i, j)).values
     }
 
     /// ‖x_i − Σ_j w_j x_j‖² = G_ii − 2(Gw)_i + wᵀGw for all rows, Σ w = 1. Rounding leaves an error of about 1e-16 of the terms:
@@ -60,16 +69,18 @@ impl Gram {
 
     /// The inner products of some of the rows.
     pub fn of_rows(&self, rows: &[usize]) -> Self {
-        let values = rows.iter().flat_map(|&i| rows.iter().map(move |&j| self.at(i, j))).collect();
-        Self { n: rows.len(), values }
+        Self::of(rows.len(), |i, j| self.at(rows[i], rows[j]))
+    }
+
+    /// The inner products of the first n rows.
+    pub(crate) fn of_first(&self, n: usize) -> Self {
+        Self::of(n, |i, j| self.at(i, j))
     }
 
     /// The same with one more row, whose products are zero: the centre itself.
     #[must_use]
     pub fn with_zero_row(&self) -> Self {
-        let n = self.n + 1;
-        let at = |k: usize| if k / n < self.n && k % n < self.n { self.at(k / n, k % n) } else { 0.0 };
-        Self { n, values: (0..n * n).map(at).collect() }
+        Self::of(self.n + 1, |i, j| if i.max(j) < self.n { self.at(i, j) } else { 0.0 })
     }
 
     /// The same centre, with what `other` knows better of the same rows: the distances between rows that are nearer to its centre than
@@ -77,13 +88,11 @@ impl Gram {
     /// centre; a product that is derived from the other's distance d, G_ij = (G_ii + G_jj − d²)/2, has that of d².
     #[must_use]
     pub(crate) fn refined_by(&self, other: &Self) -> Self {
-        let n = self.n;
         let better = |i: usize, j: usize| other.at(i, i) + other.at(j, j) < 2.0 * (self.at(i, i) * self.at(j, j)).sqrt();
-        let at = |i: usize, j: usize| match i != j && better(i, j) {
+        Self::of(self.n, |i, j| match i != j && better(i, j) {
             true => 0.5 * (self.at(i, i) + self.at(j, j) - other.distance2(i, j)),
             false => self.at(i, j),
-        };
-        Self { n, values: (0..n * n).map(|k| at(k / n, k % n)).collect() }
+        })
     }
 
     /// For each row the sum of its `neighbors` least squared distances to *other* rows: Krum's score.
@@ -92,15 +101,26 @@ impl Gram {
     }
 
     /// [`Gram::krum_scores`] of a growing function of the squared distances.
-    pub(crate) fn scores(&self, neighbors: usize, of: impl Fn(f64) -> f64) -> Vec<f64> {
-        (0..self.n)
-            .map(|i| {
-                let mut others: Vec<f64> = (0..self.n).filter(|&j| j != i).map(|j| self.distance2(i, j)).collect();
-                others.sort_unstable_by(f64::total_cmp);
-                others.into_iter().take(neighbors).map(&of).sum()
-            })
-            .collect()
+    pub(crate) fn scores(&self, neighbors: usize, of: impl Fn(f64) -> f64 + Sync) -> Vec<f64> {
+        of_rows(self.n, |i| {
+            let mut others: Vec<f64> = (0..self.n).filter(|&j| j != i).map(|j| self.distance2(i, j)).collect();
+            if neighbors < others.len() / 4 * 3 {
+                others.select_nth_unstable_by(neighbors, f64::total_cmp);
+                others.truncate(neighbors);
+            }
+            // Equal distances of two rows have equal sums.
+            others.sort_unstable_by(f64::total_cmp);
+            others.into_iter().take(neighbors).map(&of).sum()
+        })
     }
+}
+
+/// Rows whose products are looked at by one thread: to share fewer takes longer.
+pub(crate) const ALONE: usize = 64;
+
+/// Something of each of n rows, on all threads where there are many.
+pub(crate) fn of_rows<T: Send>(n: usize, of: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+    (0..n).into_par_iter().with_min_len(ALONE).map(of).collect()
 }
 
 /// (next − last) / next, the relative gap between the last value kept and the next one, which was not; 0 for a tie and where nothing can

@@ -69,6 +69,10 @@ impl<P: Passes> Passes for Sharded<'_, '_, P> {
         self.own.width()
     }
 
+    fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.own.on_threads(work)
+    }
+
     fn traffic(&self) -> Traffic {
         Traffic { passes: self.passes, ..self.own.traffic() }
     }

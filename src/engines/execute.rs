@@ -3,7 +3,7 @@
 //! An engine offers its [`Passes`]; this module executes a plan with them. It never loops over the data itself.
 
 use super::keys::EXPONENT;
-use super::pair_sums::Sums;
+use super::pair_sums::Running;
 use super::passes::{Centre, Columns, First, Found, Frame, GIVEN, Mixed, ORIGIN, Output, Passes, Term, Traffic, Weiszfelds};
 use super::pivot::{self, Sample};
 use crate::error::{Error, Result};
@@ -136,8 +136,6 @@ struct Measured {
     /// Rows of the matrix and virtual rows, as they stand in `geometry.all`.
     all: Vec<usize>,
     geometry: Geometry,
-    /// A central row.
-    pivot: usize,
     /// Was the data read?
     seen: bool,
 }
@@ -199,7 +197,7 @@ impl Call<'_> {
                             Some(MedianOf::MixedRows) => self.about_mixed_median(passes, &*solver, measured).await?,
                             _ => measured,
                         };
-                        let solution = solver.solve(&measured.geometry)?;
+                        let solution = passes.on_threads(|| solver.solve(&measured.geometry))?;
                         self.apply(passes, &measured, &solution, stat, out).await?
                     } else {
                         known = Some((wants, measured));
@@ -306,7 +304,8 @@ impl Call<'_> {
         }
         let columns = pivot::columns(passes.d(), self.options.sample, self.options.seed);
         let values = passes.sample(&[rows, virtuals].concat(), &columns).await?;
-        Ok(Sample::new(rows, &values, columns.len(), columns.len() == passes.d(), origin))
+        let whole = columns.len() == passes.d();
+        Ok(passes.on_threads(|| Sample::new(rows, &values, columns.len(), whole, origin)))
     }
 
     /// What a solver wants to know of those of `rows` that are finite: a look at a few columns, then one read centred on the row
@@ -327,7 +326,7 @@ impl Call<'_> {
         if sample.finite.is_empty() {
             return Ok(Measured::nothing(&[]));
         }
-        let p = sample.pivot();
+        let p = passes.on_threads(|| sample.pivot());
         // No median is larger than half of the rows' largest values.
         let size = |centre: Centre, largest: &[u32]| match centre {
             Centre::Row(ORIGIN) => 0,
@@ -343,17 +342,18 @@ impl Call<'_> {
         let mut view = View::new(&rows, &virtuals, centre, &sample.largest, size(centre, &sample.largest));
         let (mut gram, mut anchored) = (sample.gram, sample.anchored);
         if !sample.whole {
-            let sums = passes.gram(&view.rows, &view.frames()).await?.finish();
-            let good: Vec<usize> = (0..view.rows.len()).filter(|&i| sums.largest[i] < EXPONENT).collect();
+            let running = passes.gram(&view.rows, &view.frames()).await?;
+            let largest;
+            (gram, anchored, largest) = passes.on_threads(|| view.products(running));
+            let good: Vec<usize> = (0..view.rows.len()).filter(|&i| largest[i] < EXPONENT).collect();
             let voters = good.iter().filter(|&&i| i < rows.len()).count();
             let centred_well = match centre {
                 Centre::Row(ORIGIN) => true,
                 // A median that rows voted for which are not finite is not the one that was wanted.
                 Centre::Median { .. } => voters == rows.len(),
-                Centre::Row(_) => sums.largest[p] < EXPONENT,
+                Centre::Row(_) => largest[p] < EXPONENT,
             };
-            let fit = view.fits(&good, &sums.largest, size(centre, &sums.largest));
-            (gram, anchored) = view.products(&sums);
+            let fit = view.fits(&good, &largest, size(centre, &largest));
             gram = gram.of_rows(&good);
             anchored = anchored.map(|anchored| anchored.of_rows(&good));
             let central = || match centre {
@@ -362,7 +362,7 @@ impl Call<'_> {
                 }
                 _ => true,
             };
-            let served = centred_well && fit && central();
+            let served = centred_well && fit && passes.on_threads(central);
             rows = good.iter().filter_map(|&i| rows.get(i).copied()).collect();
             view.keep(&good);
             if !rows.is_empty() && !served {
@@ -370,15 +370,16 @@ impl Call<'_> {
                 if !about_origin {
                     centre = Centre::Median { voters };
                 }
-                let largest: Vec<u32> = good.iter().map(|&i| sums.largest[i]).collect();
+                let largest: Vec<u32> = good.iter().map(|&i| largest[i]).collect();
                 view = View::new(&rows, &virtuals, centre, &largest, size(centre, &largest));
-                (gram, anchored) = view.products(&passes.gram(&view.rows, &view.frames()).await?.finish());
+                let running = passes.gram(&view.rows, &view.frames()).await?;
+                (gram, anchored, _) = passes.on_threads(|| view.products(running));
             }
         }
         let n = rows.len();
         let View { rows: mut all, mut scales, .. } = view;
         let place = |row: usize| all.iter().position(|&i| i == row);
-        let workers = gram.of_rows(&(0..n).collect::<Vec<_>>());
+        let workers = gram.of_first(n);
         let mut geometry = Geometry { origin: place(ORIGIN), given: place(GIVEN), anchored, all: gram, ..Geometry::new(workers) };
         if about_median {
             geometry.to_median = (0..n).map(|i| geometry.gram.at(i, i)).collect();
@@ -407,8 +408,7 @@ impl Call<'_> {
                 geometry.samples.push(sample.anchored.unwrap_or(sample.gram));
             }
         }
-        let pivot = rows.get(pivot::most_central(&geometry.gram)).copied().unwrap_or(0);
-        Ok(Measured { rows, scales, all, geometry, pivot, seen: true })
+        Ok(Measured { rows, scales, all, geometry, seen: true })
     }
 
     /// For a solver that wants the distances of rows that are mixed first to their median: one read.
@@ -433,7 +433,7 @@ impl Call<'_> {
         if rows.is_empty() {
             return Ok((Weiszfelds::start(&[]), rows));
         }
-        let mut p = sample.pivot();
+        let mut p = passes.on_threads(|| sample.pivot());
         // A tiny row in the middle is no measure of the others: weights begin with the inverse of a row's size, and it would have them all.
         let size = |largest: &[u32], p: usize| largest[p].max(largest[pivot::middle(largest)]);
         let mut scales = pivot::scales_about(&sample.largest, size(&sample.largest, p));
@@ -483,8 +483,12 @@ impl View {
         [Frame { centre: self.centre, scales: &self.scales }].into_iter().chain(anchor).collect()
     }
 
-    fn products(&self, sums: &Sums) -> (Gram, Option<Gram>) {
-        pivot::reconciled(sums, &self.frames().iter().map(|frame| frame.scales).collect::<Vec<_>>())
+    /// The products in the first frame, in the second, and the rows' largest magnitudes.
+    fn products(&self, running: Running) -> (Gram, Option<Gram>, Vec<u32>) {
+        let sums = running.finish();
+        let scales: Vec<_> = self.frames().iter().map(|frame| frame.scales).collect();
+        let (gram, anchored) = pivot::reconciled(&sums, &scales);
+        (gram, anchored, sums.largest)
     }
 
     /// Did the scales serve rows of these largest magnitudes, about a centre no larger than `size`?
@@ -505,8 +509,7 @@ impl Measured {
     /// For solvers that look at nothing.
     fn nothing(rows: &[usize]) -> Self {
         let geometry = Geometry::blank(rows.len());
-        let pivot = rows.first().copied().unwrap_or(0);
-        Self { rows: rows.to_vec(), scales: vec![1.0; rows.len()], all: rows.to_vec(), geometry, pivot, seen: false }
+        Self { rows: rows.to_vec(), scales: vec![1.0; rows.len()], all: rows.to_vec(), geometry, seen: false }
     }
 
     /// What sums of rows are centred on: the origin where it takes part, for then weights may be of any size, and where no row is known to
@@ -517,7 +520,7 @@ impl Measured {
             _ if origin.is_some() => ORIGIN,
             2.. if !self.seen => ORIGIN,
             1 => self.all[pivot::heaviest(mixing.weights(0))],
-            _ => self.pivot,
+            _ => self.rows.get(pivot::most_central(&self.geometry.gram)).copied().unwrap_or(ORIGIN),
         }
     }
 }
@@ -543,7 +546,7 @@ fn shares_of_signs(values: &[f32]) -> [f64; 3] {
 
 /// Is row p no farther from the middle of the first n rows than four times the most central one?
 fn is_central(gram: &Gram, n: usize, p: usize) -> bool {
-    let scores = pivot::central_scores(&gram.of_rows(&(0..n).collect::<Vec<_>>()));
+    let scores = pivot::central_scores(&gram.of_first(n));
     scores[p] <= 16.0 * scores.iter().copied().fold(f64::INFINITY, f64::min)
 }
 

@@ -3,6 +3,9 @@
 use super::exact_sum::{ADDED, ExactSum};
 use rayon::prelude::*;
 
+/// Sums that one thread takes: to share fewer takes longer.
+const ALONE: usize = 1 << 12;
+
 /// What a Gram pass found of m rows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sums {
@@ -22,7 +25,8 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn new(m: usize, frames: usize) -> Self {
-        Self { m, frames, sums: vec![ExactSum::default(); frames * m * (m + 1) / 2], largest: vec![0; m] }
+        let sums = (0..frames * m * (m + 1) / 2).into_par_iter().with_min_len(ALONE).map(|_| ExactSum::default()).collect();
+        Self { m, frames, sums, largest: vec![0; m] }
     }
 
     /// Adds the f32 sums of one block: frame by frame the upper triangle, row by row.
@@ -68,12 +72,13 @@ impl Running {
 
     pub(crate) fn finish(self) -> Sums {
         let m = self.m;
-        let mut sums = self.sums.iter();
+        let values: Vec<f64> = self.sums.par_iter().with_min_len(ALONE).map(ExactSum::value).collect();
+        let mut values = values.into_iter();
         let mut square = || {
             let mut products = vec![0.0; m * m];
             for i in 0..m {
                 for j in i..m {
-                    let v = sums.next().map_or(0.0, ExactSum::value);
+                    let v = values.next().unwrap_or(0.0);
                     products[i * m + j] = v;
                     products[j * m + i] = v;
                 }

@@ -119,6 +119,10 @@ pub(crate) trait Passes {
     fn width(&self) -> usize {
         self.d()
     }
+    /// Runs work on the products of rows on this engine's threads.
+    fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        work()
+    }
     /// Reads and transfers so far.
     fn traffic(&self) -> Traffic;
     /// Sets the virtual row [`GIVEN`]: d finite values.

@@ -111,7 +111,7 @@ impl Sample {
     /// The row (an index into `finite`) of least Krum score with half of the others as neighbours, whatever f the caller
     /// gives: f = 0 would let a far row win.
     pub(crate) fn pivot(&self) -> usize {
-        most_central(&self.gram.of_rows(&(0..self.finite.len()).collect::<Vec<_>>()))
+        most_central(&self.gram.of_first(self.finite.len()))
     }
 }
 
@@ -140,8 +140,7 @@ pub(crate) fn reconciled(sums: &Sums, scales: &[&[f32]]) -> (Gram, Option<Gram>)
 fn unscaled(products: &[f64], scales: &[f32]) -> Gram {
     let n = scales.len();
     let s: Vec<f64> = scales.iter().map(|s| f64::from(*s)).collect();
-    let values = (0..n * n).map(|k| products[k] / s[k / n] / s[k % n]).collect();
-    Gram::new(n, values).expect("n × n products")
+    Gram::of(n, |i, j| products[i * n + j] / s[i] / s[j])
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use super::PreAggregation;
 use crate::error::Result;
 use crate::geometry::{Geometry, Mixing};
-use crate::gram::{Gram, gap};
+use crate::gram::{Gram, gap, of_rows};
 use crate::plan::{DeviceSolve, Solution, Solve};
 use crate::rules::literal;
 
@@ -39,7 +39,7 @@ struct Neighbors {
 
 impl Solve for Neighbors {
     fn solve(&self, Geometry { gram, .. }: &Geometry) -> Result<Solution> {
-        let found: Vec<(Vec<usize>, f64)> = (0..gram.n()).map(|i| nearest(gram, i, self.keep)).collect();
+        let found: Vec<(Vec<usize>, f64)> = of_rows(gram.n(), |i| nearest(gram, i, self.keep));
         let margin = found.iter().map(|(_, margin)| *margin).min_by(f64::total_cmp).filter(|_| self.keep < gram.n());
         let mixing = Mixing::means(found.iter().map(|(rows, _)| rows), gram.n());
         Ok(Solution { margin, ..Solution::new(mixing) })

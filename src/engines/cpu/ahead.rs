@@ -35,6 +35,11 @@ pub(super) struct Ahead<'a> {
 }
 
 impl<'a> Ahead<'a> {
+    /// Of nothing.
+    pub(super) fn none() -> Self {
+        Self::new(&[], 0..0)
+    }
+
     /// Of some columns, which need not be there: asking is no access.
     pub(super) fn new(rows: &'a [Values<'a>], columns: Range<usize>) -> Self {
         let step = rows.first().map_or(1, |row| LINE / row.dtype().size());

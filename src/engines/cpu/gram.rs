@@ -42,7 +42,6 @@ pub(crate) fn gram(level: Level, rows: &[Values<'_>], frames: &[(About<'_>, &[f3
 
 /// [`gram`] in register blocks of up to HIGH × WIDE rows.
 fn blocked<const HIGH: usize, const WIDE: usize>(level: Level, rows: &[Values<'_>], frames: &[(About<'_>, &[f32])]) -> Running {
-    let (m, d) = (rows.len(), rows.first().map_or(0, |r| r.len()));
     let order = |about: About<'_>| match about {
         About::Row(_) => None,
         About::Median { voters } => {
@@ -50,35 +49,79 @@ fn blocked<const HIGH: usize, const WIDE: usize>(level: Level, rows: &[Values<'_
         }
     };
     let views: Vec<View> = frames.iter().map(|&(about, scales)| View { about, scales, order: order(about) }).collect();
+    match rows.len() {
+        ..MANY => by_columns::<HIGH, WIDE>(level, rows, &views),
+        MANY.. => by_pairs::<HIGH, WIDE>(level, rows, &views),
+    }
+}
+
+/// Rows from which on threads share pairs: tables of all pairs, 56 MB for a thousand rows, are one for all threads then.
+const MANY: usize = 257;
+
+/// Each thread takes blocks of columns.
+fn by_columns<const HIGH: usize, const WIDE: usize>(level: Level, rows: &[Values<'_>], views: &[View<'_>]) -> Running {
+    let (m, d) = (rows.len(), rows.first().map_or(0, |r| r.len()));
     let worth_asking = worth_asking(rows);
-    let jobs = &jobs::<HIGH, WIDE>(m);
-    let fold = |(mut running, mut slabs): (Running, Vec<Slab>), block: usize| {
+    let tiles = coordinate::tiles(m, SLAB, TILES);
+    let [whole] = &parts::<HIGH, WIDE>(m, m, m)[..] else { return Running::new(m, views.len()) };
+    let fold = |(mut running, mut slabs): (Running, Vec<(Slab, Vec<Sum>)>), block: usize| {
         let (first, last) = (block * BLOCK, d.min((block + 1) * BLOCK));
-        slabs.iter_mut().for_each(|slab| slab.sums.fill([0.0; ACROSS]));
-        let width = tiles(m) * LANES;
+        slabs.iter_mut().for_each(|(_, sums)| sums.fill([0.0; ACROSS]));
+        let width = tiles * LANES;
         for at in (first..last).step_by(width) {
             let mut far = worth_asking;
-            for (slab, view) in slabs.iter_mut().zip(&views) {
+            for ((slab, sums), view) in slabs.iter_mut().zip(views) {
                 // The first frame asks for all.
                 let mut ahead = Ahead::new(std::mem::take(&mut far), at + width..at + 2 * width);
                 let columns = at..last.min(at + width);
                 dispatch!(level, simd => {
                     slab.load(simd, rows, view, columns, &mut ahead);
-                    slab.multiply(simd, jobs, ahead);
+                    whole.multiply(simd, std::slice::from_ref(slab), sums, ahead);
                 });
             }
         }
-        running.add(slabs.iter().flat_map(|slab| slab.sums.iter().map(tree_sum)));
-        slabs.iter().for_each(|slab| running.raise(&slab.largest));
+        running.add(slabs.iter().flat_map(|(_, sums)| sums.iter().map(tree_sum)));
+        slabs.iter().for_each(|(slab, _)| running.raise(&slab.largest));
         (running, slabs)
     };
-    let new = || (Running::new(m, views.len()), views.iter().map(|_| Slab::new(m)).collect());
-    let blocks = d.div_ceil(BLOCK);
-    // Many rows have large tables, some 60 MB for a thousand rows: no more than one a thread.
-    let share = if m > 256 { blocks.div_ceil(rayon::current_num_threads()) } else { 1 };
-    let shares = (0..blocks).into_par_iter().chunks(share.max(1));
-    let parts = shares.fold(new, |parts, share| share.into_iter().fold(parts, fold)).map(|(running, _)| running);
+    let new = || (Running::new(m, views.len()), views.iter().map(|_| (Slab::new(m), vec![[0.0; ACROSS]; whole.pairs])).collect());
+    let blocks = (0..d.div_ceil(BLOCK)).into_par_iter();
+    let parts = blocks.fold(new, fold).map(|(running, _)| running);
     parts.reduce_with(Running::merge).unwrap_or_else(|| Running::new(m, views.len()))
+}
+
+/// All threads take the same columns: each centres some of them, then multiplies some pairs of rows in all of them.
+fn by_pairs<const HIGH: usize, const WIDE: usize>(level: Level, rows: &[Values<'_>], views: &[View<'_>]) -> Running {
+    let (m, d) = (rows.len(), rows.first().map_or(0, |r| r.len()));
+    let tiles = coordinate::tiles(m, SHARED, TILES);
+    let parts = parts::<HIGH, WIDE>(m, STRIP, SLAB / size_of::<[f32; LANES]>() / tiles);
+    let mut running = Running::new(m, views.len());
+    let mut sums = vec![[0.0; ACROSS]; views.len() * m * (m + 1) / 2];
+    let each = tiles.div_ceil(rayon::current_num_threads()) * LANES;
+    let mut slabs: Vec<Slab> = (0..tiles.div_ceil(each / LANES)).map(|_| Slab::new(m)).collect();
+    for first in (0..d).step_by(BLOCK) {
+        let last = d.min(first + BLOCK);
+        for at in (first..last).step_by(tiles * LANES) {
+            let columns = at..last.min(at + tiles * LANES);
+            let used = columns.len().div_ceil(each);
+            for (view, sums) in views.iter().zip(sums.chunks_exact_mut(m * (m + 1) / 2)) {
+                slabs[..used].par_iter_mut().zip(columns.clone().into_par_iter().step_by(each)).for_each(|(slab, from)| {
+                    let columns = from..columns.end.min(from + each);
+                    dispatch!(level, simd => slab.load(simd, rows, view, columns, &mut Ahead::none()));
+                });
+                let mut rest = sums;
+                let shares: Vec<_> = parts.iter().map(|part| rest.split_off_mut(..part.pairs).expect("all pairs")).collect();
+                parts.par_iter().zip(shares).for_each(|(part, sums)| {
+                    dispatch!(level, simd => part.multiply(simd, &slabs[..used], sums, Ahead::none()));
+                });
+            }
+        }
+        running.parts().0.par_iter_mut().zip(&mut sums).with_min_len(ACROSS * LANES).for_each(|(all, block)| {
+            all.add(tree_sum(&std::mem::take(block)));
+        });
+    }
+    slabs.iter().for_each(|slab| running.raise(&slab.largest));
+    running
 }
 
 /// Products that are summed in registers: of each row of `left` with each of `right` or, where they are the same, of all pairs.
@@ -88,46 +131,88 @@ struct Job {
     right: Range<usize>,
 }
 
-/// Every pair of m rows once. What does not divide by WIDE is cut evenly: few sums at a time would wait for one another.
-fn jobs<const HIGH: usize, const WIDE: usize>(m: usize) -> Vec<Job> {
-    let mut jobs = Vec::new();
-    for first in (0..m).step_by(HIGH) {
-        let left = first..m.min(first + HIGH);
-        let others = m - left.end;
-        let strips = others.div_ceil(WIDE);
-        jobs.push(Job { left: left.clone(), right: left.clone() });
-        for strip in 0..strips {
-            let [from, to] = [strip, strip + 1].map(|strip| left.end + others * strip / strips);
-            jobs.push(Job { left: left.clone(), right: from..to });
+/// The pairs of some rows with those and all later ones: they stand one behind the other in the upper triangle.
+#[derive(Debug)]
+struct Part {
+    jobs: Vec<Job>,
+    /// The first of them in the triangle.
+    first: usize,
+    pairs: usize,
+}
+
+/// Every pair of m rows once, in parts of `height` rows. What does not divide by WIDE is cut evenly: few sums at a time would wait for one
+/// another. A part takes `panel` rows at a time, which stay in a cache, to be paired with all of its own.
+fn parts<const HIGH: usize, const WIDE: usize>(m: usize, height: usize, panel: usize) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut first = 0;
+    for from in (0..m).step_by(height.max(1)) {
+        let rows = from..m.min(from + height);
+        let mut jobs = Vec::new();
+        for start in rows.clone().step_by(HIGH) {
+            let left = start..rows.end.min(start + HIGH);
+            let others = m - left.end;
+            let strips = others.div_ceil(WIDE);
+            jobs.push(Job { left: left.clone(), right: left.clone() });
+            for strip in 0..strips {
+                let [from, to] = [strip, strip + 1].map(|strip| left.end + others * strip / strips);
+                jobs.push(Job { left: left.clone(), right: from..to });
+            }
+        }
+        jobs.sort_by_key(|job| job.right.start / panel.max(1));
+        let pairs = rows.map(|i| m - i).sum();
+        parts.push(Part { jobs, first, pairs });
+        first += pairs;
+    }
+    parts
+}
+
+impl Part {
+    /// Adds all tiles' products; meanwhile other columns are asked for.
+    #[inline(always)]
+    fn multiply<S: Simd>(&self, simd: S, slabs: &[Slab], sums: &mut [Sum], mut ahead: Ahead<'_>) {
+        let lines = ahead.share(LANES / 4 * 3, self.jobs.len());
+        let m = slabs.first().map_or(0, |slab| slab.m);
+        let tiles = slabs.iter().flat_map(|slab| slab.values.chunks_exact(m));
+        for job in &self.jobs {
+            multiply(
+                simd,
+                tiles.clone(),
+                (m, self.first),
+                job,
+                sums,
+                #[inline(always)]
+                || ahead.fetch(lines),
+            );
         }
     }
-    jobs
 }
 
 /// Most tiles of a slab: fewer end the streams of rows too soon, more crowd the second-level cache.
 const TILES: usize = 16;
 
-/// Fewest: the sums of many rows' pairs, 16 MB for a thousand rows, pass through the cache once for each slab.
-const FEWEST: usize = 4;
-
-/// Most bytes of a slab of more tiles than that: this one and the next, which is asked for, fit a second-level cache of 512 KiB.
+/// Most bytes of a slab: this one and the next, which is asked for, fit a second-level cache of 512 KiB.
 const SLAB: usize = 1 << 18;
 
-/// Tiles of a slab of m rows.
-fn tiles(m: usize) -> usize {
-    coordinate::tiles(m, SLAB, TILES).max(FEWEST)
-}
+/// Most bytes of the slabs that all threads share: a third-level cache holds them beside the sums.
+const SHARED: usize = 1 << 22;
+
+/// Rows of a part where threads share pairs: whole strips of each kind of register block.
+const STRIP: usize = 40;
 
 /// Columns summed side by side; part of the definition of the result's bits.
 const ACROSS: usize = 8;
 
-/// Some columns of all rows, centred and scaled, and the running sums of the block they are in.
+/// Values of one row.
+type Tile = Aligned<[f32; LANES]>;
+
+/// The running sum of a pair of rows.
+type Sum = [f32; ACROSS];
+
+/// Some columns of all rows, centred and scaled.
 struct Slab {
     m: usize,
     /// Tile after tile, row after row.
-    values: Vec<Aligned<[f32; LANES]>>,
-    /// Partial sums of all pairs, upper triangle row by row.
-    sums: Vec<[f32; ACROSS]>,
+    values: Vec<Tile>,
     largest: Vec<u32>,
     wires: Vec<Wire>,
     room: Vec<f32>,
@@ -137,15 +222,7 @@ struct Slab {
 
 impl Slab {
     fn new(m: usize) -> Self {
-        Self {
-            m,
-            values: Vec::new(),
-            sums: vec![[0.0; ACROSS]; m * (m + 1) / 2],
-            largest: vec![0; m],
-            wires: Vec::new(),
-            room: Vec::new(),
-            centres: [Vec::new(), Vec::new()],
-        }
+        Self { m, values: Vec::new(), largest: vec![0; m], wires: Vec::new(), room: Vec::new(), centres: [Vec::new(), Vec::new()] }
     }
 
     /// The rows' values in some columns; each row is read on through all tiles, for few streams at a time are read ahead of.
@@ -198,23 +275,6 @@ impl Slab {
             self.largest[i] = self.largest[i].max(largest);
         }
     }
-
-    /// Adds all tiles' products; meanwhile other columns are asked for.
-    #[inline(always)]
-    fn multiply<S: Simd>(&mut self, simd: S, jobs: &[Job], mut ahead: Ahead<'_>) {
-        let lines = ahead.share(LANES / 4 * 3, jobs.len());
-        for job in jobs {
-            multiply(
-                simd,
-                &self.values,
-                self.m,
-                job,
-                &mut self.sums,
-                #[inline(always)]
-                || ahead.fetch(lines),
-            );
-        }
-    }
 }
 
 /// s·x − s·c into `out`, where s·c is `low` or the midpoint of two; the largest |x| as bits. Scaling comes first: it is exact, and the
@@ -247,23 +307,25 @@ fn centred<S: Simd>(
     largest
 }
 
-/// Adds the tiles' products of the pairs of a job to the sums of all pairs of m rows, `meanwhile` at each tile. The vectors are as long as
+/// Adds the tiles' products of the pairs of a job to the sums of pairs of m rows, of which `sums` holds those from
+/// `first` on, `meanwhile` at each tile. The vectors are as long as
 /// there are columns side by side: where longer ones exist, joining two costs more than it saves.
 #[inline(always)]
-fn multiply<S: Simd>(
+fn multiply<'t, S: Simd>(
     simd: S,
-    tiles: &[Aligned<[f32; LANES]>],
-    m: usize,
+    tiles: impl Iterator<Item = &'t [Tile]>,
+    (m, first): (usize, usize),
     job: &Job,
-    sums: &mut [[f32; ACROSS]],
+    sums: &mut [Sum],
     meanwhile: impl FnMut(),
 ) {
     let (left, right) = (job.left.start, job.right.start);
+    let place = |i: usize, j: usize| (left + i) * (2 * m - left - i - 1) / 2 + right + j - first;
     macro_rules! of_shape {
         ($($side:literal)*; $($high:literal x $wide:literal)*) => {
             match (job.left.len(), job.right.len(), left == right) {
-                $(($side, $side, true) => add_products::<S, $side, $side, true>(simd, tiles, m, left, right, sums, meanwhile),)*
-                $(($high, $wide, false) => add_products::<S, $high, $wide, false>(simd, tiles, m, left, right, sums, meanwhile),)*
+                $(($side, $side, true) => add_products::<S, $side, $side, true>(simd, tiles, left, right, sums, place, meanwhile),)*
+                $(($high, $wide, false) => add_products::<S, $high, $wide, false>(simd, tiles, left, right, sums, place, meanwhile),)*
                 _ => debug_assert!(false, "no such register block: {job:?}"),
             }
         };
@@ -273,24 +335,23 @@ fn multiply<S: Simd>(
 
 /// Adds the tiles' products of the HIGH rows from `left` on with the WIDE rows from `right` on, or of all pairs of the SAME rows.
 #[inline(always)]
-fn add_products<S: Simd, const HIGH: usize, const WIDE: usize, const SAME: bool>(
+fn add_products<'t, S: Simd, const HIGH: usize, const WIDE: usize, const SAME: bool>(
     simd: S,
-    tiles: &[Aligned<[f32; LANES]>],
-    m: usize,
+    tiles: impl Iterator<Item = &'t [Tile]>,
     left: usize,
     right: usize,
-    sums: &mut [[f32; ACROSS]],
+    sums: &mut [Sum],
+    place: impl Fn(usize, usize) -> usize,
     mut meanwhile: impl FnMut(),
 ) {
     let first = |i: usize| if SAME { i } else { 0 };
-    let place = |i: usize, j: usize| (left + i) * (2 * m - left - i - 1) / 2 + right + j;
     let mut acc = [[f32x8::splat(simd, 0.0); WIDE]; HIGH];
     for i in 0..HIGH {
         for j in first(i)..WIDE {
             acc[i][j] = f32x8::from_slice(simd, &sums[place(i, j)]);
         }
     }
-    for rows in tiles.chunks_exact(m) {
+    for rows in tiles {
         meanwhile();
         let (left, right) = (&rows[left..][..HIGH], &rows[right..][..WIDE]);
         for k in (0..LANES).step_by(ACROSS) {
@@ -329,9 +390,15 @@ mod tests {
                 (l..LANES).step_by(ACROSS).fold(0.5, |sum, k| add(rows[i][k], rows[j][k], sum))
             };
             let pairs: Vec<_> = (0..m).flat_map(|i| (i..m).map(move |j| (i, j))).collect();
-            for (level, jobs) in levels().into_iter().flat_map(|level| [(level, jobs::<4, 3>(m)), (level, jobs::<5, 5>(m))]) {
+            let cuts = [parts::<4, 3>(m, m, m), parts::<5, 5>(m, m, m), parts::<4, 3>(m, 8, 6), parts::<5, 5>(m, 10, 3)];
+            for (level, parts) in levels().into_iter().flat_map(|level| cuts.iter().map(move |parts| (level, parts))) {
                 let mut sums = vec![[0.5; ACROSS]; pairs.len()];
-                dispatch!(level, simd => jobs.iter().for_each(|job| multiply(simd, &rows, m, job, &mut sums, || ())));
+                let mut rest = &mut sums[..];
+                for part in parts {
+                    let sums = rest.split_off_mut(..part.pairs).unwrap();
+                    let tiles = || std::iter::once(&rows[..]);
+                    dispatch!(level, simd => part.jobs.iter().for_each(|job| multiply(simd, tiles(), (m, part.first), job, sums, || ())));
+                }
                 let adds: [fn(f32, f32, f32) -> f32; 2] = [f32::mul_add, |x, y, sum| x * y + sum];
                 let same = |add| pairs.iter().zip(&sums).all(|((i, j), sums)| (0..ACROSS).all(|l| sums[l] == lane(*i, *j, l, add)));
                 assert!(adds.into_iter().filter(|add| same(*add)).count() == 1, "{m} rows, {level:?}");

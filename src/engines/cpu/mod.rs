@@ -131,6 +131,13 @@ impl Passes for CpuRows<'_> {
         self.rows.d()
     }
 
+    fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match self.n() {
+            ..=crate::gram::ALONE => work(),
+            _ => self.engine.on_threads(work),
+        }
+    }
+
     fn traffic(&self) -> Traffic {
         self.traffic
     }
