@@ -1,7 +1,7 @@
-// Bodies of the coordinate kernels whose rows count differently: the counted median, and the counted trimmed mean. N, TRIM, MEDIANS and
+// Bodies of the coordinate kernels whose rows count differently: the counted median, and the weighted trimmed mean. N, TRIM, MEDIANS and
 // DIAGNOSE are constants that the host writes before this text, and `ordered`, the key of a row's value.
 //
-// counts   how often each row counts; they sum to less than 2^31
+// counts   how often each row counts, in sum less than 2^31; for the trimmed mean the bits of its weight, between 2^-60 and 2^60
 
 @group(0) @binding(5) var<storage, read> counts: array<u32>;
 
@@ -70,22 +70,33 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let s = shrink(largest);
         let c = value(low);
         var sum = 0.0;
+        var most = 0.0;
         var weight = 0.0;
-        for (var i = 0u; i < N; i++) {
-            let k = ordered(i, column);
-            var kept = k >= low && k <= high;
-            if k == low {
-                kept = kept && low_rank >= TRIM;
-                low_rank++;
-            }
-            if k == high {
-                kept = kept && high_rank < N - TRIM;
-                high_rank++;
-            }
-            if kept {
-                let w = f32(counts[i]) / f32(total);
-                sum += w * term(k, c, s);
-                weight += w;
+        // The largest weight that is kept, then the sum of all in units of that.
+        for (var summed = 0u; summed < 2u; summed++) {
+            var low_at = low_rank;
+            var high_at = high_rank;
+            for (var i = 0u; i < N; i++) {
+                let k = ordered(i, column);
+                var kept = k >= low && k <= high;
+                if k == low {
+                    kept = kept && low_at >= TRIM;
+                    low_at++;
+                }
+                if k == high {
+                    kept = kept && high_at < N - TRIM;
+                    high_at++;
+                }
+                if kept {
+                    let own = bitcast<f32>(counts[i]);
+                    if summed == 0u {
+                        most = max(most, own);
+                    } else {
+                        let w = own / most;
+                        sum += w * term(k, c, s);
+                        weight += w;
+                    }
+                }
             }
         }
         y[column] = bitcast<u32>(mean(sum, weight, c, s));

@@ -125,10 +125,10 @@ impl Rule for Chain {
     fn check(&self, n: usize, f: usize) -> Result<()> {
         let mut rows = n;
         for stage in &self.stages {
-            stage.what.check(rows, stage.f.unwrap_or(f))?;
+            stage.what.check(rows, stage.f.unwrap_or(f)).map_err(|error| made_of(error, n, rows))?;
             rows = stage.what.rows(rows);
         }
-        self.rule.what.check(rows, self.rule.f.unwrap_or(f))
+        self.rule.what.check(rows, self.rule.f.unwrap_or(f)).map_err(|error| made_of(error, n, rows))
     }
     fn admit(&self, cohort: &Cohort<'_>) -> Result<()> {
         if cohort.n() > MOST_ROWS {
@@ -138,7 +138,7 @@ impl Rule for Chain {
         self.walk(cohort, |stage, n, f| stage.check(n, f), |c| self.rule.what.admit(c))??;
         // A rule that looks at the values themselves would need the mixed rows to be formed.
         let looks = |plan: Plan| match plan.mix {
-            Mix::Weiszfeld(_) | Mix::Counted(_) => true,
+            Mix::Weiszfeld(_) | Mix::Counted(_) | Mix::Weighted(_) => true,
             Mix::Solve(solver) => solver.wants().signs.is_some(),
             Mix::Rows => false,
         };
@@ -189,7 +189,7 @@ impl Rule for Chain {
         let last = match mix {
             Mix::Solve(solver) => Some(solver),
             // `admit` refuses the others.
-            Mix::Rows | Mix::Counted(_) | Mix::Weiszfeld(_) => None,
+            Mix::Rows | Mix::Counted(_) | Mix::Weighted(_) | Mix::Weiszfeld(_) => None,
         };
         Plan { mix: Mix::Solve(Box::new(Composite { stages, last })), stat }
     }
@@ -207,6 +207,17 @@ impl Rule for Chain {
             })
             .expect("mixing does not fail");
         self.rule.what.reference(&mixed, &Cohort { total, members: &members, f, d: cohort.d })
+    }
+}
+
+/// The same error, with where its number of rows comes from.
+fn made_of(error: Error, workers: usize, rows: usize) -> Error {
+    match error {
+        Error::Requirement { rule, n, f, needs } if rows != workers => {
+            let needs = format!("{needs}; what comes before it makes {rows} rows of {workers}");
+            Error::Requirement { rule, n, f, needs }
+        }
+        other => other,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::engines::execute::{Alone, Asked, Options, Wrap, blank, execute};
 use crate::engines::gpu::{GpuEngine, GpuOptions, Sink, adapters};
 use crate::engines::reference;
 use crate::error::{Error, Result};
-use crate::matrix::{Input, Matrix, Store};
+use crate::matrix::{Input, Matrix, Store, room};
 use crate::momentum::{Gradients, Place};
 use crate::plan::{Mix, Plan};
 use crate::report::{Aggregate, Report};
@@ -361,7 +361,6 @@ impl Engine {
             if present.is_empty() || d == 0 {
                 return Ok(None);
             }
-            rule.admit(&cohort)?;
             let Plan { mix: Mix::Rows, stat } = rule.plan(&cohort) else { return Ok(None) };
             match (&self.kind, &mut momentums.store) {
                 #[cfg(feature = "gpu")]
@@ -464,10 +463,16 @@ impl Engine {
         if let Kind::Several(several) = &self.kind {
             return several.engines(&self.options).iter().try_for_each(|engine| engine.prepare_blocking(rule, n, f));
         }
+        rule.check(n, f)?;
+        #[cfg(feature = "gpu")]
+        if let Kind::Gpu(_) = &self.kind {
+            crate::engines::gpu::takes(n)?;
+        }
         // More columns than are sampled: fewer are not measured by the device.
         let d = self.options.sample.saturating_add(64);
         let mut random = fastrand::Rng::with_seed(0);
-        let values: Vec<f32> = (0..n * d).map(|_| random.f32() - 0.5).collect();
+        let mut values = room(n, d, 0.0)?;
+        values.fill_with(|| random.f32() - 0.5);
         let matrix = self.load(&Rows::from_slice(&values, n, d)?).await?;
         self.aggregate(rule, &matrix, f).await?;
         match &self.kind {

@@ -126,8 +126,8 @@ pub enum Error {
         /// Coordinates of the rows.
         expected: usize,
     },
-    /// More rows hold NaN or infinite values than the Byzantine bound admits.
-    #[error("{rule}: {} rows hold NaN or infinite values or are absent, more than f = {f}: rows {rows:?}", rows.len())]
+    /// More rows hold NaN or infinite values than the Byzantine bound admits, or all do.
+    #[error("{rule}: {}", unusable(rows, *f))]
     NonFinite {
         /// Name of the rule.
         rule: String,
@@ -197,7 +197,31 @@ pub enum Error {
     },
 }
 
+/// Which rows cannot be used, and why that is too many.
+fn unusable(rows: &[usize], f: usize) -> String {
+    /// As many are named.
+    const FEW: usize = 12;
+    let too_many = match f {
+        _ if rows.len() <= f => "and none is left".into(),
+        0 => "and f = 0 admits none".into(),
+        f => format!("more than f = {f}"),
+    };
+    match rows {
+        [row] => format!("row {row} holds NaN or infinite values or is absent, {too_many}"),
+        _ => {
+            let more = if rows.len() > FEW { ", ..." } else { "" };
+            let named: Vec<String> = rows.iter().take(FEW).map(usize::to_string).collect();
+            format!("{} rows hold NaN or infinite values or are absent, {too_many}: rows [{}{more}]", rows.len(), named.join(", "))
+        }
+    }
+}
+
 impl Error {
+    /// Host memory has no room for n rows of d values.
+    pub(crate) fn no_room(n: usize, d: usize) -> Self {
+        Self::parameter("matrix", "n x d", format_args!("{n} x {d}"), "small enough for this machine's memory")
+    }
+
     /// A [`Error::Parameter`] from anything printable.
     pub(crate) fn parameter(of: &str, name: &str, value: impl std::fmt::Display, limit: impl std::fmt::Display) -> Self {
         Error::Parameter { of: of.into(), name: name.into(), value: value.to_string(), limit: limit.to_string() }
@@ -218,3 +242,18 @@ impl Error {
 
 /// `Result` with the crate's [`enum@Error`].
 pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn rows_that_cannot_be_used_are_named_as_far_as_a_reader_needs() {
+        let text = |rows: &[usize], f: usize| Error::NonFinite { rule: "krum".into(), rows: rows.to_vec(), f }.to_string();
+        assert_eq!(text(&[12], 0), "krum: row 12 holds NaN or infinite values or is absent, and f = 0 admits none");
+        assert_eq!(text(&[1, 4], 1), "krum: 2 rows hold NaN or infinite values or are absent, more than f = 1: rows [1, 4]");
+        assert!(text(&[0, 1, 2], 3).contains("absent, and none is left: rows [0, 1, 2]"));
+        let many: Vec<usize> = (0..32_000).collect();
+        assert!(text(&many, 5).len() < 200 && text(&many, 5).ends_with("10, 11, ...]"), "{}", text(&many, 5));
+    }
+}

@@ -1,7 +1,7 @@
 //! What a solver sees of the data, and what it answers: inner products of rows, and mixings of rows.
 
-use crate::gram::{Gram, of_rows};
-use rayon::prelude::*;
+use crate::gram::Gram;
+use crate::parallel::{of_groups, of_rows};
 use std::sync::Arc;
 
 /// What a solver has to know of the data.
@@ -302,7 +302,7 @@ impl Mixing {
             }
             used[first..].iter().map(|used| product(used, &wg)).collect()
         };
-        let blocks: Vec<_> = (0..m).into_par_iter().step_by(SIDE).with_min_len(4).map(block).collect();
+        let blocks = of_groups(m, SIDE, block);
         // The upper triangle; the lower one is its mirror image, so that the result is symmetric to the last bit.
         let at = |i: usize, j: usize| blocks[i / SIDE][j - i / SIDE * SIDE][i % SIDE];
         Gram::of(m, |i, j| at(i.min(j), i.max(j)))

@@ -1,6 +1,6 @@
 //! Inner products of the rows: all that a rule on distances needs to know of the data.
 
-use rayon::prelude::*;
+use crate::parallel::{fill_rows, of_rows};
 
 /// Most rows of which tables of n² numbers are kept.
 pub const MOST_ROWS: usize = 4096;
@@ -22,8 +22,7 @@ impl Gram {
     /// From a function of two rows.
     pub(crate) fn of(n: usize, at: impl Fn(usize, usize) -> f64 + Sync) -> Self {
         let mut values = vec![0.0; n * n];
-        let rows = values.par_chunks_mut(n.max(1)).with_min_len(ALONE).enumerate();
-        rows.for_each(|(i, row)| row.iter_mut().enumerate().for_each(|(j, value)| *value = at(i, j)));
+        fill_rows(&mut values, n, |i, row| row.iter_mut().enumerate().for_each(|(j, value)| *value = at(i, j)));
         Self { n, values }
     }
 
@@ -113,14 +112,6 @@ impl Gram {
             others.into_iter().take(neighbors).map(&of).sum()
         })
     }
-}
-
-/// Rows whose products are looked at by one thread: to share fewer takes longer.
-pub(crate) const ALONE: usize = 64;
-
-/// Something of each of n rows, on all threads where there are many.
-pub(crate) fn of_rows<T: Send>(n: usize, of: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
-    (0..n).into_par_iter().with_min_len(ALONE).map(of).collect()
 }
 
 /// (next − last) / next, the relative gap between the last value kept and the next one, which was not; 0 for a tie and where nothing can

@@ -22,6 +22,7 @@ pub mod geometry;
 pub mod gram;
 mod matrix;
 mod momentum;
+mod parallel;
 mod parameters;
 mod pieces;
 pub mod plan;

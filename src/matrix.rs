@@ -9,10 +9,10 @@ use crate::rows::Rows;
 /// Room in host memory for n × d values, all of this one.
 ///
 /// # Errors
-/// [`Error::Shape`] when there is none.
+/// [`Error::Parameter`] when there is none.
 pub(crate) fn room<T: Copy>(n: usize, d: usize, value: T) -> Result<Vec<T>> {
     let mut values = Vec::new();
-    values.try_reserve_exact(n.saturating_mul(d)).map_err(|_| Error::Shape { got: 0, n, d })?;
+    values.try_reserve_exact(n.saturating_mul(d)).map_err(|_| Error::no_room(n, d))?;
     values.resize(n * d, value);
     Ok(values)
 }
@@ -83,6 +83,24 @@ impl Matrix {
             Store::Shards(parts) => parts.iter_mut().try_for_each(|part| part.rearrange(order))?,
         }
         Ok(())
+    }
+
+    /// Refuses more rows than an engine takes.
+    pub(crate) fn takes(&self, n: usize) -> Result<()> {
+        match &self.store {
+            Store::Host { .. } => Ok(()),
+            #[cfg(feature = "gpu")]
+            Store::Gpu(_) => crate::engines::gpu::takes(n),
+            Store::Shards(parts) => parts.iter().try_for_each(|part| part.takes(n)),
+        }
+    }
+
+    /// Do all parts have as many rows?
+    pub(crate) fn is_even(&self) -> bool {
+        match &self.store {
+            Store::Shards(parts) => parts.iter().all(|part| part.n() == self.n()),
+            _ => true,
+        }
     }
 
     /// A copy of the values as f32, row after row.

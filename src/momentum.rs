@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::matrix::{Matrix, Store, room};
 use crate::report::{Aggregate, Report};
 use crate::rows::Rows;
-use crate::rules::{NonFinite, Rule};
+use crate::rules::{Cohort, NonFinite, Rule};
 use futures::future::{BoxFuture, FutureExt};
 
 /// The momentums of n workers: M ← βM + (1−β)G, starting from zero; in f32, whatever the type of the gradients. RESAM's first operator; the second is a resilient rule
@@ -96,7 +96,7 @@ impl DistributedMomentum {
     /// group, 0 for none).
     ///
     /// # Errors
-    /// [`Error::NoWorkers`], [`Error::Parameter`] for β, [`Error::Device`] when the device has no room, [`Error::Shape`] when the host
+    /// [`Error::NoWorkers`], [`Error::Parameter`] for β, [`Error::Device`] when the device has no room, [`Error::Parameter`] when the host
     /// has none.
     pub async fn new(engine: &Engine, n: usize, d: usize, beta: f32) -> Result<Self> {
         Self::resume(engine, &Snapshot { n, d, beta, steps: 0, momentums: room(n, d, 0.0)? }).await
@@ -156,11 +156,12 @@ impl DistributedMomentum {
         Ok(absent)
     }
 
-    /// One step, then the rule on the momentums of the workers that are not absent. When more than f are absent nothing
+    /// One step, then the rule on the momentums of the workers that are not absent. When more than f are absent, or all, nothing
     /// changes and the error names them. Rules that look at one coordinate at a time step and order the momentums in one pass.
     ///
     /// # Errors
-    /// As [`DistributedMomentum::step`] and [`Engine::aggregate`].
+    /// As [`DistributedMomentum::step`] and [`Engine::aggregate`]. After [`Error::TooHard`], which an exact search finds in the momentums, the
+    /// step is made: [`DistributedMomentum::matrix`] is there for another rule.
     pub async fn step_and_aggregate(&mut self, rule: &dyn Rule, gradients: &Rows<'_>, f: usize) -> Result<Aggregate> {
         let mut values = vec![0.0; self.d()];
         let report = self.step_into(rule, Gradients::Rows(gradients), f, Place::Host(&mut values)).await?;
@@ -194,14 +195,14 @@ impl DistributedMomentum {
     async fn step_into(&mut self, rule: &dyn Rule, gradients: Gradients<'_>, f: usize, mut out: Place<'_>) -> Result<Report> {
         rule.check(self.n(), f)?;
         let absent = self.absent(gradients).await?;
-        self.tolerates(rule, &absent, f)?;
+        self.tolerates(rule, &absent, f, self.d())?;
         let step = (gradients, self.beta);
         self.torn = true;
         let stepped = self.engine.step_and_run(rule, &mut self.matrix, step, f, &absent, &mut out).await;
-        // All other errors are found before it is begun.
+        // All other errors of such rules are found before it is begun.
         self.torn = matches!(stepped, Err(Error::Device { .. }));
         if let Some(report) = stepped? {
-            self.steps += 1;
+            self.steps = self.steps.saturating_add(1);
             return Ok(report);
         }
         self.update(gradients, &absent).await?;
@@ -224,11 +225,11 @@ impl DistributedMomentum {
     /// Adds a worker with zero momentum after the others; returns its index.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device has no room.
+    /// [`Error::Parameter`] when the engine takes no more, [`Error::Device`] when the device has no room, [`Error::Momentum`] when a step was
+    /// cut short.
     pub fn add_worker(&mut self) -> Result<usize> {
         let worker = self.n();
-        let rows: Vec<Option<usize>> = (0..worker).map(Some).chain([None]).collect();
-        self.matrix.rearrange(&rows)?;
+        self.rearrange((0..worker).map(Some).chain([None]))?;
         Ok(worker)
     }
 
@@ -241,8 +242,17 @@ impl DistributedMomentum {
         if self.n() == 1 {
             return Err(Error::Momentum("the last worker cannot be removed".into()));
         }
-        let rows: Vec<Option<usize>> = (0..self.n()).filter(|&i| i != worker).map(Some).collect();
-        self.matrix.rearrange(&rows)
+        self.rearrange((0..self.n()).filter(|&i| i != worker).map(Some))
+    }
+
+    fn rearrange(&mut self, rows: impl Iterator<Item = Option<usize>>) -> Result<()> {
+        self.whole()?;
+        let rows: Vec<Option<usize>> = rows.collect();
+        self.matrix.takes(rows.len())?;
+        let done = self.matrix.rearrange(&rows);
+        // The first of several devices may have done it.
+        self.torn = !self.matrix.is_even();
+        done
     }
 
     /// A copy of the state; [`DistributedMomentum::resume`] goes on from it bit for bit.
@@ -254,12 +264,15 @@ impl DistributedMomentum {
         Ok(Snapshot { n: self.n(), d: self.d(), beta: self.beta, steps: self.steps, momentums: self.matrix.read().await? })
     }
 
-    /// Are no more workers absent than the rule is to bear?
-    pub(crate) fn tolerates(&self, rule: &dyn Rule, absent: &[usize], f: usize) -> Result<()> {
-        if absent.len() > f && rule.non_finite() != NonFinite::Propagate {
+    /// Does the rule take the workers that are not absent, of momentums of d columns in all?
+    pub(crate) fn tolerates(&self, rule: &dyn Rule, absent: &[usize], f: usize, d: usize) -> Result<()> {
+        let total = self.n();
+        let present: Vec<usize> = (0..total).filter(|i| !absent.contains(i)).collect();
+        if absent.len() > f && rule.non_finite() != NonFinite::Propagate || present.is_empty() {
             return Err(Error::NonFinite { rule: rule.name().into(), rows: absent.to_vec(), f });
         }
-        Ok(())
+        rule.admit(&Cohort { total, members: &(0..total).collect::<Vec<_>>(), f, d })?;
+        rule.admit(&Cohort { total, members: &present, f: f.saturating_sub(absent.len()), d })
     }
 
     fn known(&self, worker: usize) -> Result<()> {
@@ -301,16 +314,25 @@ impl DistributedMomentum {
         async move {
             let present: Vec<usize> = (0..self.n()).filter(|i| !absent.contains(i)).collect();
             self.torn = true;
-            match (&self.engine.kind, &mut self.matrix.store, gradients) {
+            let mut begun = false;
+            let stepped = match (&self.engine.kind, &mut self.matrix.store, gradients) {
                 (Kind::Several(several), Store::Shards(parts), Gradients::Rows(rows)) => {
+                    let mut stepped = Ok(());
                     for ((engine, rows), part) in several.share(rows).iter().zip(parts) {
-                        update(engine, part, Gradients::Rows(rows), &present, self.beta).await?;
+                        stepped = update(engine, part, Gradients::Rows(rows), &present, self.beta).await;
+                        if stepped.is_err() {
+                            break;
+                        }
+                        begun = true;
                     }
+                    stepped
                 }
-                _ => update(&self.engine, &mut self.matrix, gradients, &present, self.beta).await?,
-            }
-            self.torn = false;
-            self.steps += 1;
+                _ => update(&self.engine, &mut self.matrix, gradients, &present, self.beta).await,
+            };
+            // All other errors of one device are found before it is begun.
+            self.torn = stepped.is_err() && (begun || matches!(stepped, Err(Error::Device { .. })));
+            stepped?;
+            self.steps = self.steps.saturating_add(1);
             Ok(())
         }
         .boxed()

@@ -1,6 +1,7 @@
 //! The parameters of one stage of a specification.
 
 use crate::error::{Error, Result};
+use crate::spec::meant;
 use std::str::FromStr;
 
 /// A parameter of a stage.
@@ -68,7 +69,8 @@ impl Parameters {
             None => Ok(()),
             Some((key, _)) => {
                 let known = if self.known.is_empty() { "none".into() } else { names(&self.known) };
-                Err(Error::spec(&self.text, format!("{name} has no parameter '{key}'; it takes {known}")))
+                let meant = meant(key, &self.known.iter().map(|known| known.name).collect::<Vec<_>>());
+                Err(Error::spec(&self.text, format!("{name} has no parameter '{key}'; {meant}it takes {known}")))
             }
         }
     }

@@ -21,8 +21,10 @@ pub struct Plan {
 pub enum Mix {
     /// W is the identity: the rows themselves.
     Rows,
-    /// The rows themselves, each counted as often as its number says; for the weighted statistics.
+    /// The rows themselves, each counted as often as its number says; for the counted median.
     Counted(Vec<u32>),
+    /// The rows themselves, each with the weight that its number says; for the weighted trimmed mean.
+    Weighted(Vec<f32>),
     /// A function of inner products of the rows: one read, or none when the solver [wants](Solve::wants) nothing.
     Solve(Box<dyn Solve>),
     /// Weiszfeld's iteration on the data itself: one read a round. For the geometric median, where it checks the
@@ -59,9 +61,8 @@ pub enum Stat {
     MajoritySign,
     /// The value below and above which at most half of the counts lie; the midpoint of two where the counts split evenly.
     CountedMedian,
-    /// Drops the `trim` lowest and highest values (equal ones: the lower row is the lower one), then the mean of the others
-    /// weighted by their counts.
-    CountedTrimmedMean {
+    /// Drops the `trim` lowest and highest values (equal ones: the lower row is the lower one), then the weighted mean of the others.
+    WeightedTrimmedMean {
         /// Values dropped at each end.
         trim: usize,
     },
@@ -187,9 +188,15 @@ impl Solution {
 
     /// The mean of the `keep` rows of least score; equal scores go to the lower index.
     pub fn least(scores: Vec<f64>, keep: usize) -> Self {
+        Self::least_of(scores, keep, |_, _| true)
+    }
+
+    /// [`Solution::least`], where it is known which rows differ: of equal ones it does not matter which is kept.
+    pub(crate) fn least_of(scores: Vec<f64>, keep: usize, differ: impl Fn(usize, usize) -> bool) -> Self {
         let order = ascending(&scores);
         let kept = &order[..keep.min(order.len())];
-        let margin = kept.last().zip(order.get(kept.len())).map(|(&last, &next)| gap(scores[last], scores[next]));
+        let next = kept.last().and_then(|&last| order[kept.len()..].iter().find(|&&next| differ(last, next)));
+        let margin = kept.last().zip(next).map(|(&last, &next)| gap(scores[last], scores[next]));
         let mixing = Mixing::means([kept], scores.len());
         Self { margin, scores: Some(scores), ..Self::new(mixing) }
     }

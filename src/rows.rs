@@ -35,7 +35,8 @@ impl<'a> Rows<'a> {
     /// One row-major slice of n × d values.
     ///
     /// # Errors
-    /// [`Error::NoWorkers`] for n = 0, [`Error::Shape`] when the slice does not hold n × d values.
+    /// [`Error::NoWorkers`] for n = 0, [`Error::Shape`] when the slice does not hold n × d values, [`Error::Parameter`] when so many rows
+    /// have no room, though they hold nothing.
     pub fn from_slice<T: Element>(data: &'a [T], n: usize, d: usize) -> Result<Self> {
         if n == 0 {
             return Err(Error::NoWorkers);
@@ -43,7 +44,10 @@ impl<'a> Rows<'a> {
         if n.checked_mul(d) != Some(data.len()) {
             return Err(Error::Shape { got: data.len(), n, d });
         }
-        Ok(Self { layers: (0..n).map(|i| Values::from(&data[i * d..(i + 1) * d])).collect(), ends: vec![d] })
+        let mut layers = Vec::new();
+        layers.try_reserve_exact(n).map_err(|_| Error::no_room(n, d))?;
+        layers.extend((0..n).map(|i| Values::from(&data[i * d..(i + 1) * d])));
+        Ok(Self { layers, ends: vec![d] })
     }
 
     /// n separate slices, one for each worker.

@@ -79,8 +79,8 @@ impl FromStr for Spec {
         if text.contains(char::is_control) {
             return Err(Error::spec(&text.escape_debug().to_string(), "it holds control characters"));
         }
-        let mut stages: Vec<Text> = text
-            .split('+')
+        let mut stages: Vec<Text> = stages(text)
+            .into_iter()
             .map(|part| {
                 let part = part.trim();
                 let (name, parameters) = part.split_once(':').map_or((part, None), |(name, rest)| (name.trim(), Some(rest)));
@@ -105,12 +105,33 @@ impl FromStr for Spec {
     }
 }
 
+/// The stages of a specification: between the plus signs, but for that of an exponent, as in `tau=1e+20`.
+fn stages(text: &str) -> Vec<&str> {
+    let (mut stages, mut first) = (Vec::new(), 0);
+    for (at, _) in text.match_indices('+') {
+        let mut before = text[..at].bytes().rev();
+        let exponent = before.next().is_some_and(|e| e.eq_ignore_ascii_case(&b'e'))
+            && before.next().is_some_and(|digit| digit.is_ascii_digit() || digit == b'.')
+            && text[at + 1..].starts_with(|digit: char| digit.is_ascii_digit());
+        if !exponent {
+            stages.push(&text[first..at]);
+            first = at + 1;
+        }
+    }
+    stages.push(&text[first..]);
+    stages
+}
+
 /// The names that are known, and the one that was meant, if it can be told.
 pub(crate) fn known(name: &str, names: impl Iterator<Item = &'static str>) -> String {
     let names: Vec<&str> = names.collect();
+    format!("{}known: {}", meant(name, &names), names.join(", "))
+}
+
+/// The one that was meant, if it can be told.
+pub(crate) fn meant(name: &str, names: &[&str]) -> String {
     let alike = names.iter().map(|known| (strsim::jaro_winkler(name, known), known)).filter(|(alike, _)| *alike > 0.75);
-    let meant = alike.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(String::new(), |(_, known)| format!("did you mean '{known}'? "));
-    format!("{meant}known: {}", names.join(", "))
+    alike.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(String::new(), |(_, known)| format!("did you mean '{known}'? "))
 }
 
 #[cfg(test)]
@@ -136,6 +157,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Spec>().unwrap().rule().spec(), text);
         }
+        // A sign of an exponent joins nothing.
+        let spec: Spec = "clipping:c=1e+20+nnm+centered_clipping:tau=2.5E+2,iterations=3".parse().unwrap();
+        assert_eq!(spec.rule().spec(), "clipping:c=100000000000000000000+nnm+centered_clipping:tau=250,iterations=3");
     }
 
     proptest::proptest! {
@@ -161,13 +185,14 @@ mod tests {
             ("krum:neighbors=", "not key=value"),
             ("krum:neighbors=x", "neighbors = 'x'"),
             ("krum:neighbors=-1", "neighbors = '-1'"),
-            ("krum:m=3", "no parameter 'm'"),
+            ("krum:m=3", "no parameter 'm'; it takes"),
+            ("krum:neighbours=3", "no parameter 'neighbours'; did you mean 'neighbors'? it takes"),
             ("median:f=1,f=2", "given twice"),
             ("median+krum", "'median' is a rule"),
             ("nothing+krum", "no pre-aggregation is named 'nothing'; known: nnm"),
             ("krum+nnm", "'nnm' is a pre-aggregation"),
             ("nnm:k=1+krum", "no parameter 'k'"),
-            ("clipping+krum", "c = none"),
+            ("clipping+krum", "c is missing"),
             ("bucketing:s=2,s=3+krum", "given twice"),
             ("nnm++krum", "no pre-aggregation is named ''"),
             ("krum+", "no rule is named ''"),

@@ -140,7 +140,7 @@ fn a_grid_of_runs_resumes() {
         assert!(said.contains("seed = 1, 12 honest workers") && said.contains("3 of 3 runs done;"), "{said}");
     }
     folder.fails("reproduce bad.toml", "bad.toml");
-    folder.fails("reproduce none.toml", "cannot read none.toml");
+    folder.fails("reproduce none.toml", "none.toml: No such file");
     folder.fails("reproduce grid.toml --out nowhere --report-only", "nowhere");
 }
 
@@ -517,6 +517,15 @@ fn bad_requests_are_refused() {
     ] {
         folder.fails(&format!("aggregate {arguments} -o out.npy"), part);
     }
+    for arguments in ["bench -n -1", "bench --seed -1", "certify --rule median --seed -1", "aggregate good.npy --memory-budget -5"]
+    {
+        folder.fails(arguments, "invalid value '-");
+    }
+    folder.fails("bench --rule krum -n 15 -f 9 -d 100 -q --device cpu", "nothing could be measured: krum: f = 9");
+    folder.fails("aggregate good.npy --rule bucketing+krum -f 4", "makes 6 rows of 11");
+    folder.succeeds("aggregate good.npy --rule average");
+    let says = "resam: warning: nothing to diagnose: krum orders no columns of the workers' values\n";
+    folder.succeeds_and_says("aggregate good.npy --rule krum -f 1 --device cpu --diagnose", says);
     folder.fails("agregate", "unrecognized subcommand");
     folder.fails("rules --f 5", "--n");
 }
@@ -556,6 +565,9 @@ fn links_and_permissions_are_kept() {
     let set = |name: &str, mode| fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
     symlink("in.npy", folder.path("also-in.npy")).unwrap();
     symlink("real.npy", folder.path("link.npy")).unwrap();
+    symlink("later.npy", folder.path("dangling.npy")).unwrap();
+    symlink("round.npy", folder.path("around.npy")).unwrap();
+    symlink("around.npy", folder.path("round.npy")).unwrap();
     set("real.npy", 0o640);
     set("locked.npy", 0o444);
     let run = format!("aggregate in.npy --rule median -f {F} --device cpu -o");
@@ -564,6 +576,10 @@ fn links_and_permissions_are_kept() {
     folder.succeeds(&format!("{run} link.npy"));
     assert!(folder.path("link.npy").is_symlink());
     assert_eq!((folder.values("real.npy").len(), mode("real.npy")), (D, 0o640));
+    folder.succeeds(&format!("{run} dangling.npy"));
+    assert!(folder.path("dangling.npy").is_symlink() && folder.values("later.npy").len() == D);
+    folder.fails(&format!("{run} round.npy"), "circle");
+    folder.fails(&format!("{run} there/"), "folder");
     // A new file is as readable as any other.
     fs::write(folder.path("any"), b"").unwrap();
     folder.succeeds(&format!("{run} new.npy"));
@@ -675,8 +691,9 @@ fn weights_previous_aggregates_and_trusted_rows_are_given_as_files_and_numbers()
         ("arc+fltrust", "--trusted 4"),
         ("nnm+bucketing:s=2,seed=7+krum", ""),
     ] {
+        let diagnose = if ["trimmed_mean", "median"].contains(&rule) { "--diagnose" } else { "" };
         folder.succeeds(&format!(
-            "aggregate in.npy --rule {rule} -f {F} {more} --device cpu -o cpu.npy --report report.json --diagnose"
+            "aggregate in.npy --rule {rule} -f {F} {more} --device cpu -o cpu.npy --report report.json {diagnose}"
         ));
         folder.succeeds(&format!("aggregate in.npy --rule {rule} -f {F} {more} --device reference -o reference.npy"));
         for (a, b) in folder.values("cpu.npy").iter().zip(folder.values("reference.npy")) {

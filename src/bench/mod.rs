@@ -40,7 +40,7 @@ const ENOUGH: f64 = 6.0;
 /// find hardest.
 ///
 /// # Errors
-/// [`Error::Shape`] when there is no memory for them.
+/// [`Error::Parameter`] when there is no memory for them.
 pub fn data<T: Element>(n: usize, d: usize, seed: u64) -> Result<Vec<T>> {
     let mut values = room(n, d, T::rounded(0.0))?;
     values.par_chunks_mut(d.max(1)).enumerate().for_each(|(i, row)| {

@@ -168,7 +168,7 @@ impl<T: Transport> Distributed<T> {
         let mut flags: Vec<i64> = (0..n).map(|i| i64::from(absent.contains(&i))).collect();
         link.sum(&mut flags)?;
         let absent: Vec<usize> = (0..n).filter(|&i| flags[i] != 0).collect();
-        momentum.tolerates(rule, &absent, f)?;
+        link.agree(&"whether the rule takes them", momentum.tolerates(rule, &absent, f, d))?;
         let stepped = pollster::block_on(momentum.update(Gradients::Rows(gradients), &absent));
         link.agree(&"a step", stepped)?;
         let mut values = vec![0.0; width];

@@ -184,6 +184,7 @@ impl Call<'_> {
             let bad = match mix {
                 Mix::Rows => self.columns(passes, &rows, First::Rows, stat, out).await?,
                 Mix::Counted(counts) => self.columns(passes, &rows, First::Counted(&counts), stat, out).await?,
+                Mix::Weighted(weights) => self.columns(passes, &rows, First::Weighted(&weights), stat, out).await?,
                 Mix::Solve(solver) => {
                     let wants = solver.wants();
                     let measured = match known.take() {
@@ -265,7 +266,7 @@ impl Call<'_> {
         // Mixed rows are workers' as long as there are as many.
         let workers = match first {
             First::Mixed(Mixed { mixing, .. }) => self.report.n - self.absent.len() - self.bad.len() == mixing.rows(),
-            First::Rows | First::Counted(_) => true,
+            First::Rows | First::Counted(_) | First::Weighted(_) => true,
         };
         if what.diagnose && workers {
             let mut all = vec![None; self.report.n];

@@ -40,7 +40,7 @@ fn roles(stat: Stat, n: usize) -> Vec<Role> {
         }
         Stat::Nearest { .. } => Role::Other,
         // No order is needed: these look at all values, or search.
-        Stat::Identity | Stat::MajoritySign | Stat::CountedMedian | Stat::CountedTrimmedMean { .. } => Role::Dropped,
+        Stat::Identity | Stat::MajoritySign | Stat::CountedMedian | Stat::WeightedTrimmedMean { .. } => Role::Dropped,
     };
     (0..n).map(role).collect()
 }

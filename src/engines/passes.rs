@@ -55,6 +55,8 @@ pub(crate) enum First<'a> {
     Rows,
     /// Each counts as often as this.
     Counted(&'a [u32]),
+    /// Each has this weight.
+    Weighted(&'a [f32]),
     /// They are mixed.
     Mixed(Mixed<'a>),
 }
@@ -76,7 +78,7 @@ impl First<'_> {
     /// Number of values that are ordered in a column of n rows.
     pub(crate) fn values(&self, n: usize) -> usize {
         match self {
-            First::Rows | First::Counted(_) => n,
+            First::Rows | First::Counted(_) | First::Weighted(_) => n,
             First::Mixed(Mixed { mixing, .. }) => mixing.rows(),
         }
     }

@@ -17,7 +17,7 @@ pub struct Clipping {
 
 impl Clipping {
     pub(crate) fn from_parameters(p: &mut Parameters) -> Result<Self> {
-        let missing = || Error::parameter("clipping", "c", "none", "given, as clipping:c=C: the largest norm");
+        let missing = || Error::spec("clipping", "c is missing, the largest norm: clipping:c=C");
         Ok(Self { c: p.option("c", "norm that rows are shortened to; needed")?.ok_or_else(missing)? })
     }
 }

@@ -1,7 +1,8 @@
 use super::PreAggregation;
 use crate::error::Result;
 use crate::geometry::{Geometry, Mixing};
-use crate::gram::{Gram, gap, of_rows};
+use crate::gram::{Gram, gap};
+use crate::parallel::of_rows;
 use crate::plan::{DeviceSolve, Solution, Solve};
 use crate::rules::literal;
 

@@ -185,7 +185,7 @@ impl Solve for LeastScores {
             Power::Two => distance2,
             Power::Four => distance2 * distance2,
         });
-        Ok(Solution::least(scores, self.keep))
+        Ok(Solution::least_of(scores, self.keep, |i, j| geometry.gram.distance2(i, j) > 0.0))
     }
     fn on_device(&self) -> Option<DeviceSolve> {
         (self.power == Power::Two).then_some(DeviceSolve::LeastScores { neighbors: self.neighbors, keep: self.keep })

@@ -229,7 +229,11 @@ pub trait Rule: std::fmt::Debug + Send + Sync {
 
 /// The error of [`Rule::given`] for something the rule has no use for.
 pub(crate) fn refused<R: Rule + ?Sized>(rule: &R, given: &Given) -> Error {
-    Error::Given { rule: rule.name().into(), what: given.name().into() }
+    let what = match given {
+        Given::Weights(_) => format!("{}: average, median, trimmed_mean, geometric_median and centered_clipping do", given.name()),
+        _ => given.name().into(),
+    };
+    Error::Given { rule: rule.name().into(), what }
 }
 
 /// The error of [`Rule::check`] unless `holds`.

@@ -15,7 +15,8 @@ use std::sync::Arc;
 pub struct TrimmedMean;
 
 /// [`TrimmedMean`] with weights of workers: the same f smallest and f largest values are dropped, whatever their weights claim, and
-/// the others are averaged by weight. Of equal values that of the lower row counts as the lower one.
+/// the others are averaged by weight. Of equal values that of the lower row counts as the lower one. Weights are taken in f32, and those of
+/// more than 2⁶⁰ times the middle weight, or less than 2⁻⁶⁰, as that.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightedTrimmedMean {
     /// One for each row.
@@ -68,7 +69,7 @@ impl Rule for WeightedTrimmedMean {
         NonFinite::Order
     }
     fn plan(&self, cohort: &Cohort<'_>) -> Plan {
-        Plan { mix: Mix::Counted(self.weights.counts(cohort)), stat: Stat::CountedTrimmedMean { trim: cohort.f } }
+        Plan { mix: Mix::Weighted(self.weights.about_median(cohort)), stat: Stat::WeightedTrimmedMean { trim: cohort.f } }
     }
     fn reference(&self, rows: &[Vec<f64>], cohort: &Cohort<'_>) -> Vec<f64> {
         literal::per_coordinate_with(rows, &self.weights.of(cohort), |ordered| {

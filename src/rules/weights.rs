@@ -7,8 +7,8 @@ use std::sync::Arc;
 /// One positive weight for each worker, e.g. its number of samples.
 ///
 /// A rule that counts workers equally tolerates f of them whatever they say. Weights are claims: whoever sets them must not be a
-/// Byzantine worker, or must be bounded. The medians stand by their definition whatever the weights, but protect only as long as no f
-/// rows carry half: see [`Weights::largest_share`].
+/// Byzantine worker, or must be bounded. The medians protect only as long as no f rows carry half: see [`Weights::largest_share`]; the
+/// trimmed mean drops values by their number, so that what a dropped row claims is of no effect.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights(Arc<[f64]>);
 
@@ -49,6 +49,20 @@ impl Weights {
             let unit = (MOST - weights.len() as f64) / total;
             weights.iter().map(|w| (w * unit).round().max(1.0) as u32).collect()
         })
+    }
+
+    /// Those of the members in f32, divided by a power of two such that the middle one is about 1, and neither more than 2⁶⁰ nor less than
+    /// 2⁻⁶⁰: what one row claims takes nothing from the others.
+    pub(crate) fn about_median(&self, cohort: &Cohort<'_>) -> Vec<f32> {
+        let weights = self.of(cohort);
+        let mut ascending = weights.clone();
+        ascending.sort_unstable_by(f64::total_cmp);
+        let middle = ascending.get(weights.len() / 2).map_or(0.0, |middle| middle.log2().floor());
+        // In two steps, for the power may be beyond the range.
+        let half = (-middle / 2.0).trunc();
+        let (a, b) = (half.exp2(), (-middle - half).exp2());
+        let (least, most) = ((-60f64).exp2(), 60f64.exp2());
+        weights.iter().map(|w| (w * a * b).clamp(least, most) as f32).collect()
     }
 
     /// One for each row of the matrix.
@@ -97,6 +111,16 @@ fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_claim_takes_anything_from_other_weights() {
+        let members = [0, 1, 2, 3];
+        let cohort = Cohort { total: 4, members: &members, f: 1, d: 1 };
+        let about = |w: [f64; 4]| Weights::new(Arc::from(w)).unwrap().about_median(&cohort);
+        assert_eq!(about([1.0, 3.0, 4.0, 1e300]), [0.25, 0.75, 1.0, 60f32.exp2()]);
+        assert_eq!(about([1e-300, 3.0, 4.0, 6.0]), [(-60f32).exp2(), 0.75, 1.0, 1.5]);
+        assert_eq!(about([f64::MAX; 4]), [2.0; 4]);
+    }
 
     #[test]
     fn counts_are_exact_for_whole_numbers_and_in_proportion_else() {

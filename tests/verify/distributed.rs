@@ -6,7 +6,7 @@ use crate::check::{Failures, POISON, same_bits};
 use crate::device::{engines, small_sample};
 use crate::families::{self, Case};
 use resam::distributed::{Distributed, Shards, Threads, Transport};
-use resam::rules::{CenteredClipping, Given, Krum, Median, Rule, TrimmedMean};
+use resam::rules::{CenteredClipping, FlTrust, Given, Krum, Median, Rule, TrimmedMean};
 use resam::{Aggregate, CpuOptions, DistributedMomentum, Dtype, Engine, Error, Options, Report, Result, Rows, bf16, f16};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -548,6 +548,14 @@ fn momentums_on_columns() {
             rank.step_and_aggregate_shard_blocking(&mut momentum, &**rule, &Rows::from_rows(&shard)?, d, 1)
         };
         let results: Vec<_> = steps.iter().zip(rules.iter().cycle()).map(step).collect();
+        // The worker that it trusts is absent.
+        let refused = Arc::new(FlTrust { row: Some(4) }) as Arc<dyn Rule>;
+        let before = momentum.steps();
+        let step = |momentum: &mut DistributedMomentum| {
+            let shard: Vec<&[f32]> = (0..n).map(|i| &steps[1].row(i)[columns.clone()]).collect();
+            rank.step_and_aggregate_shard_blocking(momentum, &*refused, &Rows::from_rows(&shard)?, d, 1)
+        };
+        assert!(matches!(step(&mut momentum), Err(Error::Parameter { .. })) && momentum.steps() == before);
         (results, momentum.snapshot_blocking().expect("a snapshot"))
     });
     let alone = alone.snapshot_blocking().expect("a snapshot");

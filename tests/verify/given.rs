@@ -75,6 +75,30 @@ fn equal_weights_are_no_weights() {
     }
 }
 
+/// Whatever weight a dropped row claims, the others keep theirs; huge ones that are kept decide.
+#[test]
+fn what_a_dropped_row_claims_is_of_no_effect() {
+    for (n, f, d) in [(5, 1, 70), (15, 3, 200)] {
+        let case = families::make("far 1e12", n, f, d, 5);
+        let far: Vec<usize> = (0..n).filter(|&i| case.row(i)[0].abs() > 1e9).collect();
+        assert_eq!(far.len(), f);
+        let claimed = |claim: f64| {
+            let weight = |i: usize| if far.contains(&i) { claim } else { 1.0 + (i * i % 7) as f64 / 3.0 };
+            (0..n).map(weight).collect::<Vec<f64>>()
+        };
+        for (name, engine) in engines() {
+            let with = |claim: f64| run(&engine, &*weighted(&TrimmedMean, &claimed(claim)), &case).expect("an aggregate").values;
+            near(&case, &*weighted(&TrimmedMean, &claimed(1.0)), &engine, (n as f64 + 6.0) * EPS).expect("the definition");
+            for claim in [1e-300, 1e-9, 1e9, 1e12, 1e300] {
+                same_bits(&with(claim), &with(1.0)).unwrap_or_else(|e| panic!("{name}, n = {n}, a claim of {claim}: {e}"));
+            }
+            // Kept rows of weights that differ by sixteen orders.
+            let weights: Vec<f64> = (0..n).map(|i| if far.contains(&i) { 1.0 } else { 10f64.powi((i % 3) as i32 * 8) }).collect();
+            near(&case, &*weighted(&TrimmedMean, &weights), &engine, (n as f64 + 6.0) * EPS).expect("the definition");
+        }
+    }
+}
+
 /// A weight is a worker's: it goes when its row is left out.
 #[test]
 fn weights_follow_their_rows() {

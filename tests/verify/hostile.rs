@@ -5,7 +5,7 @@ use crate::check::{Failures, POISON, poisoned, same_bits, same_rows, within};
 use crate::device::engines;
 use crate::families::{self, Case, Random};
 use resam::rules::{Average, Krum, Median, MultiKrum, Neighbors, NonFinite, Rule, TrimmedMean};
-use resam::{Aggregate, Engine, Error, Rows};
+use resam::{Aggregate, CpuOptions, Engine, Error, Rows};
 
 /// Quiet and signalling NaN of both signs, the last NaN, both infinities.
 pub const PAYLOADS: [u32; 7] = [0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xff80_0001, 0x7fff_ffff, 0x7f80_0000, 0xff80_0000];
@@ -194,13 +194,20 @@ fn shapes() {
     assert_eq!(Rows::from_slice::<f32>(&[], 0, 5).err(), Some(Error::NoWorkers));
     assert_eq!(Rows::from_vecs::<f32>(&[]).err(), Some(Error::NoWorkers));
     assert_eq!(Rows::from_slice(&[1.0; 7], 2, 3).err(), Some(Error::Shape { got: 7, n: 2, d: 3 }));
+    for n in [1 << 48, usize::MAX] {
+        assert!(matches!(Rows::from_slice::<f32>(&[], n, 0).err(), Some(Error::Parameter { .. })), "{n} rows of nothing");
+    }
     assert_eq!(Rows::from_slice::<f32>(&[], usize::MAX, 2).err(), Some(Error::Shape { got: 0, n: usize::MAX, d: 2 }));
     let ragged = [vec![1.0, 2.0], vec![1.0, 2.0], vec![1.0]];
     assert_eq!(Rows::from_vecs(&ragged).err(), Some(Error::Ragged { row: 2, got: 1, expected: 2 }));
     let ragged: [&[f32]; 2] = [&[1.0], &[]];
     assert_eq!(Rows::from_rows(&ragged).err(), Some(Error::Ragged { row: 1, got: 0, expected: 1 }));
+    assert!(matches!(Engine::cpu_with(CpuOptions { threads: Some(1 << 20) }), Err(Error::Parameter { .. })));
     // No coordinates: an empty result, but the rule still has its say.
     for (name, engine) in with_reference() {
+        for (n, f) in [(usize::MAX, 1), (usize::MAX / 8000, 1), (60_000, 60_000)] {
+            assert!(engine.prepare_blocking(&Median::default(), n, f).is_err(), "{name}: {n} rows");
+        }
         for rule in all_rules().into_iter().filter(|rule| rule.check(5, 1).is_ok()) {
             let rows = Rows::from_slice::<f32>(&[], 5, 0).expect("five empty rows");
             let got = engine.aggregate_blocking(&*rule, &rows, 1).unwrap_or_else(|e| panic!("{name}, {}: {e}", rule.spec()));

@@ -1,6 +1,7 @@
 //! Distributed momentum on every engine against a plain f64 loop, and what it promises about absent workers and snapshots.
 
 use crate::check::{EPS, TINY, same_bits, within};
+use crate::device::engines;
 use crate::families::{Case, Random};
 use crate::hostile::{PAYLOADS, with_reference};
 use resam::rules::{Average, Krum, Median, Rule, TrimmedMean};
@@ -111,7 +112,35 @@ fn too_many_absent_workers_change_nothing() {
         // A step alone has no f: it leaves them out and says so.
         assert_eq!(momentum.step_blocking(&g.rows()), Ok(vec![0, 3]), "{name}");
         assert!(momentum.step_and_aggregate_blocking(&Average, &g.rows(), 0).is_ok(), "{name}: the average takes any number");
+        let (steps, nothing) = (momentum.steps(), vec![f32::NAN; 5 * 70]);
+        let nobody = Rows::from_slice(&nothing, 5, 70).expect("rows");
+        let error = momentum.step_and_aggregate_blocking(&Average, &nobody, 5).expect_err("nobody is left");
+        assert!(error.to_string().contains("none is left") && momentum.steps() == steps, "{name}: {error}");
     }
+}
+
+/// A call that is refused before anything is done leaves the state whole.
+#[test]
+fn a_refused_call_tears_nothing() {
+    for (name, engine) in engines() {
+        let mut momentum = DistributedMomentum::new_blocking(&engine, 1024, 2, 0.5).expect("momentums");
+        let ones = vec![1.0; 1025 * 2];
+        match momentum.add_worker() {
+            Ok(_) => momentum.remove_worker(1024).expect("a worker less"),
+            Err(error) => assert!(matches!(error, Error::Parameter { .. }), "{name}: {error}"),
+        }
+        assert!(momentum.step_blocking(&Rows::from_slice(&ones, 1025, 2).expect("rows")).is_err());
+        momentum.step_blocking(&Rows::from_slice(&ones[..2048], 1024, 2).expect("rows")).expect("a step");
+        same_bits(&momentum.snapshot_blocking().expect("a snapshot").momentums, &[0.5; 2048])
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+    // What no engine has room for, though it holds nothing.
+    let nothing = Snapshot { n: usize::MAX, d: 0, beta: 0.5, steps: u64::MAX, momentums: Vec::new() };
+    assert!(matches!(DistributedMomentum::resume_blocking(&Engine::cpu(), &nothing), Err(Error::Parameter { .. })));
+    let last = Snapshot { n: 1, d: 1, momentums: vec![1.0], ..nothing };
+    let mut momentum = DistributedMomentum::resume_blocking(&Engine::cpu(), &last).expect("momentums");
+    momentum.step_blocking(&Rows::from_slice(&[1.0], 1, 1).expect("rows")).expect("a step");
+    assert_eq!(momentum.steps(), u64::MAX);
 }
 
 #[test]

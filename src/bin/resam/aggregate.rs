@@ -5,7 +5,7 @@ use crate::input::{self, Data};
 use crate::output::{Target, publish};
 use crate::{npy, print, rules};
 use indicatif::{BinaryBytes, ProgressBar, ProgressFinish, ProgressStyle};
-use resam::rules::Given;
+use resam::rules::{Given, NonFinite};
 use resam::{Aggregate, Engine, Options, Rows, Rule, Spec};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(crate) struct AggregateArgs {
     #[arg(short, long, value_name = "SPEC")]
     rule: String,
     /// Most rows that may be Byzantine: wrong, hostile, NaN or infinite. Needed unless every stage has f=
-    #[arg(short, long, value_name = "F", allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "F")]
     f: Option<usize>,
     /// auto (the best real GPU, else the CPU), gpu, gpus (all real GPUs as one), cpu, reference (slow, literal definitions in f64), or a
     /// part of an adapter's name or driver, NAME#1 for the second of that name; see `resam devices`
@@ -40,7 +40,7 @@ pub(crate) struct AggregateArgs {
     #[arg(long, value_name = "OUT.json")]
     report: Option<PathBuf>,
     /// Seed of the column sample that picks the pivot of distances; a secret one keeps rows from hiding from it
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     seed: Option<u64>,
     /// Most memory to take on a GPU, e.g. 512MiB; other devices ignore it
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
@@ -53,7 +53,7 @@ pub(crate) struct AggregateArgs {
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Index of the row that fltrust trusts, from 0; behind bucketing, of the bucket
-    #[arg(long, value_name = "ROW", allow_negative_numbers = true)]
+    #[arg(long, value_name = "ROW")]
     trusted: Option<usize>,
     /// Count in the report how often each worker was outside of the values that a coordinate-wise rule kept
     #[arg(long)]
@@ -126,6 +126,9 @@ pub(crate) fn run(args: AggregateArgs) -> Result<(), Failure> {
     if !result.report.converged {
         print::note(format_args!("warning: {} stopped before it converged", result.report.rule));
     }
+    if args.diagnose && result.report.outside.is_none() {
+        print::note(format_args!("warning: nothing to diagnose: {} orders no columns of the workers' values", result.report.rule));
+    }
     if args.output.is_some() && args.report.is_none() && !result.report.non_finite.is_empty() {
         let rows = print::some(result.report.non_finite.iter());
         print::note(format_args!("warning: rows with NaN or infinite values: {rows}"));
@@ -156,7 +159,9 @@ impl AggregateArgs {
 
     /// The most rows that may be Byzantine: by each stage's own f, or that of `-f`.
     fn f(&self, spec: &Spec) -> Result<usize, Failure> {
-        let f = self.f.map(|f| spec.f_or(f)).or(spec.f());
+        // An average is the same for every f.
+        let any = (spec.rule().non_finite() == NonFinite::Propagate).then_some(0);
+        let f = self.f.map(|f| spec.f_or(f)).or(spec.f()).or(any);
         f.ok_or_else(|| Failure::new("how many rows may be Byzantine? Give -f F, or f=F in the rule"))
     }
 

@@ -23,8 +23,8 @@ use std::time::SystemTime;
 #[derive(Debug, clap::Args)]
 #[command(after_help = after_help())]
 pub(crate) struct BenchArgs {
-    /// What to measure
-    #[arg(long, value_delimiter = ',', default_value = "kernels,rules")]
+    /// What to measure [default: kernels,rules; with --rule rules]
+    #[arg(long, value_delimiter = ',')]
     what: Vec<Section>,
     /// Rule, perhaps with pre-aggregations, as in `resam aggregate`; may be given several times. Without it every rule and some chains,
     /// in scaling and streaming a few
@@ -149,7 +149,10 @@ struct Found {
     progress: Progress,
 }
 
-pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
+pub(crate) fn run(mut args: BenchArgs) -> Result<(), Failure> {
+    if args.what.is_empty() {
+        args.what = if args.rule.is_empty() { vec![Section::Kernels, Section::Rules] } else { vec![Section::Rules] };
+    }
     let figure = args.figure.as_deref().map(|path| Figure::new(path, args.input.as_deref())).transpose()?;
     let file = args.input.as_deref().map(Data::open).transpose()?;
     let mut sizes = Vec::new();

@@ -95,12 +95,24 @@ pub(crate) fn vector(path: &Path) -> Result<Vec<f64>, Failure> {
 
 /// A file's bytes.
 fn map(path: &Path) -> Result<Mapping, String> {
+    Mapping::new(&open(path)?).map_err(|e| e.to_string())
+}
+
+/// A file of text.
+#[cfg(feature = "train")]
+pub(crate) fn text(path: &Path) -> Result<String, Failure> {
+    let read = || open(path).and_then(|file| std::io::read_to_string(file).map_err(|e| e.to_string()));
+    read().map_err(|reason| Failure::file(path, reason))
+}
+
+/// A regular file.
+fn open(path: &Path) -> Result<File, String> {
     let text = |e: std::io::Error| e.to_string();
     // Before it is opened: opening a pipe would wait for a writer.
     if !path.metadata().map_err(text)?.is_file() {
         return Err("not a regular file".into());
     }
-    Mapping::new(&File::open(path).map_err(text)?).map_err(text)
+    File::open(path).map_err(text)
 }
 
 impl Data {

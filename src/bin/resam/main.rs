@@ -23,7 +23,7 @@ mod settings;
 #[cfg(feature = "train")]
 mod train;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use failure::Failure;
 use std::process::ExitCode;
 
@@ -56,8 +56,18 @@ enum Command {
     Train(train::TrainArgs),
 }
 
+/// `-1` is a number where a value belongs, though a bad one, and no option.
+fn signed(argument: clap::Arg) -> clap::Arg {
+    match argument.get_action().takes_values() {
+        true => argument.allow_negative_numbers(true),
+        false => argument,
+    }
+}
+
 fn run() -> Result<(), Failure> {
-    let cli = match Cli::try_parse() {
+    let mut command = Cli::command().mut_subcommands(|command| command.mut_args(signed));
+    let given = command.try_get_matches_from_mut(std::env::args_os());
+    let cli = match given.and_then(|given| Cli::from_arg_matches(&given).map_err(|e| e.format(&mut command))) {
         Ok(cli) => cli,
         Err(e) if failure::is_help(&e) => e.exit(),
         Err(e) => return Err(e.into()),

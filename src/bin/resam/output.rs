@@ -81,11 +81,31 @@ pub(crate) fn publish(files: impl IntoIterator<Item = Staged>) -> Result<(), Fai
 
 /// The absolute path without links, of a file that need not be there.
 fn resolve(path: &Path) -> std::io::Result<PathBuf> {
-    if let Ok(place) = fs::canonicalize(path) {
-        return Ok(place);
+    /// More links than that lead nowhere.
+    const LINKS: usize = 40;
+    let mut path = path.to_path_buf();
+    for _ in 0..LINKS {
+        if let Ok(place) = fs::canonicalize(&path) {
+            return Ok(place);
+        }
+        // To a file that is not there yet.
+        let Ok(target) = fs::read_link(&path) else { return resolve_absent(&path) };
+        path = folder(&path).join(target);
+    }
+    Err(std::io::Error::other("its links lead in a circle"))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The absolute path of a file that is not there.
+fn resolve_absent(path: &Path) -> std::io::Result<PathBuf> {
+    if path.to_string_lossy().ends_with(std::path::is_separator) {
+        return Err(std::io::Error::other("is the name of a folder that is not there"));
     }
     let name = path.file_name().ok_or(std::io::ErrorKind::InvalidFilename)?;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder(path);
     match fs::canonicalize(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(std::io::Error::new(error.kind(), format!("there is no folder {}", folder.display())))

@@ -12,7 +12,7 @@ use serde_json::json;
 lambda is the resilience coefficient: the result is no farther from the mean of any n - f rows than lambda times the largest \
 distance between two of them. kappa bounds the square of that distance by kappa times the mean squared distance of those rows to \
 their mean. 'with nnm' is the kappa that is known with nnm before the rule, 8 f/(n - f) (kappa + 1): less than kappa only where f \
-is a small part of n. Smaller is better. 'none' means that an input exists for which no finite value holds, '-' that no value is \
+is a small part of n, for it is a bound for the worst input; in experiments nnm helps nearly every rule. Smaller is better. 'none' means that an input exists for which no finite value holds, '-' that no value is \
 known to us. 'proved' values have a short proof, 'published' ones are from the literature and not checked against its text; \
 adversarial searches found nothing above either (see resam certify). What parameters mean: resam aggregate --help.
 
@@ -47,6 +47,8 @@ struct Known {
     lambda: Option<Resilience>,
     kappa: Option<Resilience>,
     most_f: Option<usize>,
+    /// Is something before the rule already?
+    chain: bool,
 }
 
 impl Known {
@@ -57,7 +59,13 @@ impl Known {
         let refused = at.and_then(|(n, f)| rule.check(n, f).err()).map(|e| e.to_string());
         let known = at.filter(|_| refused.is_none());
         let d = args.d.unwrap_or(usize::MAX);
-        Self { lambda: known.map(|(n, f)| rule.lambda(n, f, d)), kappa: known.map(|(n, f)| rule.kappa(n, f, d)), refused, most_f }
+        Self {
+            lambda: known.map(|(n, f)| rule.lambda(n, f, d)),
+            kappa: known.map(|(n, f)| rule.kappa(n, f, d)),
+            refused,
+            most_f,
+            chain: rule.spec().contains('+'),
+        }
     }
 }
 
@@ -180,7 +188,7 @@ fn sources(listed: &[std::sync::Arc<dyn Rule>], args: &RulesArgs) -> Vec<String>
 /// κ with NNM before the rule.
 fn after_nnm(known: &Known, args: &RulesArgs) -> Option<f64> {
     let (n, f) = (args.n? as usize, args.f? as usize);
-    known.kappa?.value().map(|kappa| kappa_after_nnm(kappa, n, f))
+    known.kappa?.value().filter(|_| !known.chain).map(|kappa| kappa_after_nnm(kappa, n, f))
 }
 
 fn in_words(coefficient: Resilience) -> String {

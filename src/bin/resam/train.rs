@@ -65,7 +65,7 @@ pub struct TrainArgs {
     byzantine: Option<usize>,
 
     /// β, the momentum of the workers; runs without momentum are shown beside it
-    #[arg(long, default_value_t = Config::default().beta, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = Config::default().beta)]
     beta: f32,
 
     /// Seed of the start, the mini-batches and everything else random

@@ -63,7 +63,7 @@ pub(crate) fn coordinate(level: Level, rows: &[Values<'_>], what: &Columns<'_>, 
     let m = what.first.values(rows.len());
     let mixed = match what.first {
         First::Mixed(mixed) => Some(MixedRows::new(mixed.mixing)),
-        First::Rows | First::Counted(_) => None,
+        First::Rows | First::Counted(_) | First::Weighted(_) => None,
     };
     let far = worth_asking(rows);
     // Rows that are read where they lie; others are copied or widened first.
@@ -215,9 +215,10 @@ impl Pass<'_> {
     /// needs.
     #[inline(always)]
     fn summarise<S: Simd>(&self, simd: S, wires: &[Wire], by_row: &[Wire], out: &mut [f32]) -> (Wire, Wire) {
-        let counts = match self.what.first {
-            First::Counted(counts) => counts,
-            _ => &[],
+        let (counts, weights): (&[u32], &[f32]) = match self.what.first {
+            First::Counted(counts) => (counts, &[]),
+            First::Weighted(weights) => (&[], weights),
+            _ => (&[], &[]),
         };
         let nothing = (Wire::of(0), Wire::of(0));
         match self.what.stat {
@@ -233,7 +234,7 @@ impl Pass<'_> {
             }
             Stat::MajoritySign => sign_majority(wires, out),
             Stat::CountedMedian => counted_median(wires, counts, out),
-            Stat::CountedTrimmedMean { trim } => counted_trimmed_mean(wires, counts, trim, out),
+            Stat::WeightedTrimmedMean { trim } => weighted_trimmed_mean(wires, weights, trim, out),
         }
     }
 }
@@ -859,9 +860,9 @@ fn counted_median(wires: &[Wire], counts: &[u32], out: &mut [f32]) -> (Wire, Wir
     (low, high)
 }
 
-/// Drops the `trim` lowest and highest by (key, row), then the mean by counts.
+/// Drops the `trim` lowest and highest by (key, row), then the mean by weights.
 #[inline(always)]
-fn counted_trimmed_mean(wires: &[Wire], counts: &[u32], trim: usize, out: &mut [f32]) -> (Wire, Wire) {
+fn weighted_trimmed_mean(wires: &[Wire], weights: &[f32], trim: usize, out: &mut [f32]) -> (Wire, Wire) {
     let n = wires.len();
     let ones = vec![1; n];
     let low = search(wires, &ones, trim as u32);
@@ -870,7 +871,7 @@ fn counted_trimmed_mean(wires: &[Wire], counts: &[u32], trim: usize, out: &mut [
         let below = |limit: i32| wires.iter().filter(|w| w[t] < limit).count();
         let (mut low_rank, mut high_rank) = (below(low[t]), below(high[t]));
         let (mut sum, mut total) = (0.0, 0.0);
-        for (wire, count) in wires.iter().zip(counts) {
+        for (wire, weight) in wires.iter().zip(weights) {
             let k = wire[t];
             let mut kept = k >= low[t] && k <= high[t];
             // Equal keys have the order of their rows.
@@ -883,8 +884,8 @@ fn counted_trimmed_mean(wires: &[Wire], counts: &[u32], trim: usize, out: &mut [
                 high_rank += 1;
             }
             if kept {
-                sum += f64::from(*count) * f64::from(value(k));
-                total += f64::from(*count);
+                sum += f64::from(*weight) * f64::from(value(k));
+                total += f64::from(*weight);
             }
         }
         *y = (sum / total) as f32;

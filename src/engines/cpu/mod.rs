@@ -41,10 +41,13 @@ fn lanes(level: Level) -> usize {
 /// Values of a sample that another thread would not be woken for.
 const ALONE: usize = 1 << 15;
 
+/// Many more take minutes to begin.
+const MOST_THREADS: usize = 1024;
+
 /// Settings of the CPU engine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CpuOptions {
-    /// Threads; `None` for rayon's global pool (as many as cores).
+    /// Threads, at most 1024; `None` for rayon's global pool (as many as cores).
     pub threads: Option<usize>,
 }
 
@@ -62,8 +65,8 @@ impl CpuEngine {
 
     pub(crate) fn new(options: CpuOptions) -> Result<Self> {
         let Some(threads) = options.threads else { return Ok(Self { pool: None }) };
-        if threads == 0 {
-            return Err(Error::parameter("cpu", "threads", 0, "at least 1"));
+        if !(1..=MOST_THREADS).contains(&threads) {
+            return Err(Error::parameter("cpu", "threads", threads, format_args!("from 1 to {MOST_THREADS}")));
         }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|e| Error::Device { device: "cpu".into(), reason: e.to_string() })?;
@@ -133,7 +136,7 @@ impl Passes for CpuRows<'_> {
 
     fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         match self.n() {
-            ..=crate::gram::ALONE => work(),
+            ..=crate::parallel::ALONE => work(),
             _ => self.engine.on_threads(work),
         }
     }

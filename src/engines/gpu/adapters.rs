@@ -105,6 +105,7 @@ pub async fn adapters() -> Vec<AdapterInfo> {
 pub(crate) async fn choose(wanted: Option<&str>) -> Result<(wgpu::Adapter, AdapterInfo)> {
     let all = enumerate().await;
     let names: Vec<String> = all.iter().map(|(_, a)| format!("{} ({})", a.name, if a.real { "GPU" } else { "software" })).collect();
+    let software = all.iter().any(|(_, a)| !a.real);
     let numbered = wanted.and_then(|name| name.rsplit_once('#')).and_then(|(part, place)| Some((part, place.trim().parse().ok()?)));
     let (part, place) = match numbered {
         Some((part, place)) => (Some(part).filter(|part| !part.trim().eq_ignore_ascii_case("gpu")), place),
@@ -114,6 +115,7 @@ pub(crate) async fn choose(wanted: Option<&str>) -> Result<(wgpu::Adapter, Adapt
     let found = all.into_iter().filter(|(_, a)| answers(a)).nth(place);
     found.ok_or_else(|| Error::NoDevice {
         wanted: wanted.unwrap_or("gpu").into(),
-        available: [vec!["cpu".to_string(), "reference".to_string()], names].concat().join(", "),
+        available: [vec!["cpu".to_string(), "reference".to_string()], names].concat().join(", ")
+            + if part.is_none() && software { "; a software adapter is taken only by its name" } else { "" },
     })
 }

@@ -192,7 +192,7 @@ impl DeviceRule {
                 return Ok(How::Once { kernel: order(stat, n, Of::Rows), table, centre: MEDIAN });
             }
             Mix::Solve(solver) => solver,
-            Mix::Counted(_) | Mix::Weiszfeld(_) => return refused("it has no kernels for that"),
+            Mix::Counted(_) | Mix::Weighted(_) | Mix::Weiszfeld(_) => return refused("it has no kernels for that"),
         };
         if !solver.wants().any() && propagates && stat == Stat::Identity {
             let mixing = solver.solve(&Geometry::blank(n))?.mixing;

@@ -108,19 +108,19 @@ impl GpuEngine {
 
     /// A rule as commands for encoders of the caller's.
     pub(crate) fn device_rule(&self, rule: &dyn Rule, n: usize, d: usize, f: usize, dtype: Dtype) -> Result<DeviceRule> {
-        self.takes(n)?;
+        takes(n)?;
         DeviceRule::new(&self.device, rule, n, d, f, dtype)
     }
 
     /// Passes over rows in a buffer of the caller's, timed on the device if asked.
     pub(crate) fn foreign<'a>(&self, rows: &DeviceRows, timed: bool) -> Result<GpuPasses<'a>> {
-        self.takes(rows.n())?;
+        takes(rows.n())?;
         Ok(GpuPasses::new(self.device.clone(), Source::Foreign(rows.read_on(&self.device)?), timed))
     }
 
     /// Compiles what only long rows need.
     pub(crate) fn prepare(&self) -> BoxFuture<'_, Result<()>> {
-        async move { passes::prepare_adding(&self.device).await }.boxed()
+        passes::prepare_adding(&self.device).boxed()
     }
 
     pub(crate) fn name(&self) -> String {
@@ -144,13 +144,13 @@ impl GpuEngine {
 
     /// Copies rows to the device. The gradients that step momentums are uploaded slab by slab.
     pub(crate) async fn load(&self, rows: &Rows<'_>, momentums: bool) -> Result<Resident> {
-        self.takes(rows.n())?;
+        takes(rows.n())?;
         Resident::load(&self.device, rows, if momentums { layout::UPLOADED } else { layout::RESIDENT }).await
     }
 
     /// Passes over rows in host memory, timed on the device if asked; they stay on the device between the passes of a call if the budget allows.
     pub(crate) fn stream<'a>(&self, rows: &'a Rows<'a>, timed: bool) -> Result<GpuPasses<'a>> {
-        self.takes(rows.n())?;
+        takes(rows.n())?;
         let layout = Layout::within(&self.device, rows.n(), rows.d(), rows.dtype(), self.budget)?;
         let whole = Self::whole(rows, layout) <= self.budget;
         Ok(GpuPasses::new(self.device.clone(), Source::host(rows, layout, whole), timed))
@@ -171,7 +171,7 @@ impl GpuEngine {
 
     /// Passes over a matrix on the device, timed on it if asked.
     pub(crate) fn resident<'a>(&self, resident: &'a Resident, timed: bool) -> Result<GpuPasses<'a>> {
-        self.takes(resident.n())?;
+        takes(resident.n())?;
         Ok(GpuPasses::new(self.device.clone(), Source::Resident(resident), timed))
     }
 
@@ -189,24 +189,20 @@ impl GpuEngine {
         beta: f32,
         timed: bool,
     ) -> Result<GpuPasses<'a>> {
-        self.takes(gradients.n())?;
+        takes(gradients.n())?;
         let source = match gradients {
             Gradients::Rows(rows) => Source::host(rows, momentums.layout(), false),
             Gradients::Device(rows) => Source::Foreign(rows.read_on(&self.device)?.cut_as(momentums.layout())),
         };
         Ok(GpuPasses::new(self.device.clone(), source, timed).stepping(momentums, beta))
     }
+}
 
-    fn takes(&self, n: usize) -> Result<()> {
-        if n > shader::MOST_ROWS {
-            return Err(Error::parameter(
-                "gpu",
-                "n",
-                n,
-                format_args!("at most {} rows; the CPU engine takes more", shader::MOST_ROWS),
-            ));
-        }
-        Ok(())
+/// Refuses more rows than the kernels take.
+pub(crate) fn takes(n: usize) -> Result<()> {
+    match n {
+        ..=shader::MOST_ROWS => Ok(()),
+        _ => Err(Error::parameter("gpu", "n", n, format_args!("at most {} rows; the CPU engine takes more", shader::MOST_ROWS))),
     }
 }
 

@@ -415,6 +415,7 @@ impl<'a> Passes for GpuPasses<'a> {
         let (table, of, extra, centre) = match what.first {
             First::Rows => (RowEntry::plain(what.rows), own, Vec::new(), MEDIAN),
             First::Counted(counts) => (RowEntry::plain(what.rows), own, vec![(5, self.table(Use::Storage, counts))], MEDIAN),
+            First::Weighted(weights) => (RowEntry::plain(what.rows), own, vec![(5, self.table(Use::Storage, weights))], MEDIAN),
             First::Mixed(mixed) => {
                 let (of, extra) = self.mixed(&mixed);
                 (RowEntry::scaled(what.rows, mixed.scales), of, extra, mixed.centre as u32)

@@ -364,7 +364,7 @@ impl Coordinate {
         let body = match self.stat {
             _ if self.unrolls() => self.unrolled(),
             Stat::MajoritySign => SIGNS.into(),
-            Stat::CountedMedian | Stat::CountedTrimmedMean { .. } => COUNTED.into(),
+            Stat::CountedMedian | Stat::WeightedTrimmedMean { .. } => COUNTED.into(),
             _ => COORDINATE_SORT.into(),
         };
         [&load, NOTE, EXACT, COORDINATE, sum, mixed, &means, &prelude, &body].concat()
@@ -379,7 +379,7 @@ impl Coordinate {
             _ => (0, 1, 0, false),
         };
         let (trim, medians) = match self.stat {
-            Stat::CountedTrimmedMean { trim } => (trim, false),
+            Stat::WeightedTrimmedMean { trim } => (trim, false),
             stat => (0, stat == Stat::CountedMedian),
         };
         let constants = format!(
@@ -627,7 +627,7 @@ pub(super) mod tests {
             all.push(counted(Stat::CountedMedian));
             for f in [0, 1, rows / 5, (rows - 1) / 2] {
                 if 2 * f < rows {
-                    all.push(counted(Stat::CountedTrimmedMean { trim: f }));
+                    all.push(counted(Stat::WeightedTrimmedMean { trim: f }));
                     all.extend(coordinate(Stat::Ranks { from: f, to: rows - f }, rows));
                     all.extend(coordinate(Stat::nearest_median(rows, rows - f, Ties::LowerValue), rows));
                     all.extend(coordinate(Stat::Nearest { from: f, to: rows - f, keep: rows - f, ties: Ties::LowerRow }, rows));

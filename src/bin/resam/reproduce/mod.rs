@@ -4,6 +4,7 @@ mod grid;
 mod report;
 mod results;
 
+use crate::input;
 use crate::place::{Place, TrainOn};
 use crate::print;
 use crate::progress::Progress;
@@ -94,7 +95,7 @@ const SMOKE: &str = include_str!("../../../../examples/grids/smoke.toml");
 pub fn run(args: ReproduceArgs) -> Result<(), BoxError> {
     let (text, name) = match &args.grid {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            let text = input::text(path)?;
             (text, path.display().to_string())
         }
         None => (SMOKE.into(), "the smoke grid".into()),

@@ -49,29 +49,43 @@ pub struct Results {
     file: Mutex<File>,
 }
 
-/// What is in the file, whoever is writing it; a last line without an end is no part of it.
+/// What is in the file, whoever is writing it; a last line that was cut short is no part of it.
 pub fn read(path: &Path) -> Result<Vec<Outcome>, BoxError> {
+    regular(path)?;
     let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    parse(path, &text[..whole(&text)])
+    parse(path, &text).map(|(outcomes, _)| outcomes)
 }
 
-fn parse(path: &Path, lines: &[u8]) -> Result<Vec<Outcome>, BoxError> {
-    let read = |(at, line): (usize, &[u8])| {
-        serde_json::from_slice(line).map_err(|error| {
-            format!("{}, line {}: {error}; remove the line, or take another folder", path.display(), at + 1).into()
-        })
-    };
-    lines.split_inclusive(|byte| *byte == b'\n').enumerate().map(read).collect()
+/// The outcomes, and the length of their lines.
+fn parse(path: &Path, text: &[u8]) -> Result<(Vec<Outcome>, usize), BoxError> {
+    let (mut outcomes, mut whole) = (Vec::new(), 0);
+    for (at, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        match serde_json::from_slice(line) {
+            Ok(outcome) => outcomes.push(outcome),
+            // Only the last line has no end, and it is the beginning of one.
+            Err(error) if error.is_eof() && !line.ends_with(b"\n") => break,
+            Err(error) => {
+                return Err(format!("{}, line {}: {error}; remove the line, or take another folder", path.display(), at + 1).into());
+            }
+        }
+        whole += line.len();
+    }
+    Ok((outcomes, whole))
 }
 
-/// Length of the lines that have an end.
-fn whole(text: &[u8]) -> usize {
-    text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+/// Refuses what is there and is no file: a pipe would be waited for.
+fn regular(path: &Path) -> Result<(), BoxError> {
+    match path.metadata() {
+        Ok(there) if !there.is_file() => Err(format!("{} is not a regular file", path.display()).into()),
+        _ => Ok(()),
+    }
 }
 
 impl Results {
-    /// Opens or begins the file, and reads what is there. A last line without an end was cut short by a kill: it is dropped.
+    /// Opens or begins the file, and reads what is there. A last line that was cut short by a kill is dropped, one that only lacks its end
+    /// gets it.
     pub fn open(path: &Path) -> Result<(Self, Vec<Outcome>), BoxError> {
+        regular(path)?;
         let failed = |error: std::io::Error| format!("cannot use {}: {error}", path.display());
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
         match file.try_lock() {
@@ -81,12 +95,14 @@ impl Results {
         }
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(failed)?;
-        let whole = whole(&text);
+        let (outcomes, whole) = parse(path, &text)?;
         if whole < text.len() {
             file.set_len(whole as u64).map_err(failed)?;
             file.seek(SeekFrom::End(0)).map_err(failed)?;
         }
-        let outcomes = parse(path, &text[..whole])?;
+        if whole > 0 && text[whole - 1] != b'\n' {
+            file.write_all(b"\n").map_err(failed)?;
+        }
         Ok((Self { path: path.into(), file: Mutex::new(file) }, outcomes))
     }
 
@@ -153,6 +169,15 @@ mod tests {
         let refused = Outcome { refused: Some("no".into()), ..outcomes[1].clone() };
         assert_eq!(serde_json::from_str::<Outcome>(&serde_json::to_string(&refused).unwrap()).unwrap(), refused);
         assert!(!torn.contains("refused") && refused.last() == 0.0 && outcomes[1].last() > 0.0);
+        let text = std::fs::read(&path).unwrap();
+        std::fs::write(&path, text.trim_ascii_end()).unwrap();
+        assert_eq!(read(&path).unwrap(), outcomes, "only the last line's end is missing");
+        assert_eq!(Results::open(&path).unwrap().1, outcomes);
+        assert_eq!(std::fs::read(&path).unwrap(), text);
+        std::fs::write(&path, "no result of ours").unwrap();
+        assert!(Results::open(&path).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"no result of ours");
+        assert!(Results::open(folder.path()).unwrap_err().to_string().contains("not a regular file"));
         std::fs::write(&path, "{}\n").unwrap();
         assert!(Results::open(&path).unwrap_err().to_string().contains("line 1"));
     }
