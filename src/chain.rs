@@ -232,21 +232,22 @@ impl Composite {
     /// What the stages before the last make of the rows, the geometry of that, and how close their selections were.
     fn mixed(&self, rows: &Geometry) -> Result<(Mixing, Geometry, Option<f64>)> {
         let (n, width) = (rows.n(), rows.all.n());
-        let mut geometry = rows.clone();
+        let mut made: Option<Geometry> = None;
         let mut mixing: Option<Mixing> = None;
         let mut closest: Option<f64> = None;
         for (at, stage) in self.stages.iter().enumerate() {
-            let Solution { mixing: next, margin, .. } = stage.solve(&geometry)?;
+            let geometry = made.as_ref().unwrap_or(rows);
+            let Solution { mixing: next, margin, .. } = stage.solve(geometry)?;
             let next = next.padded(geometry.all.n());
             let wanted = self.stages[at + 1..].iter().chain(&self.last).any(|solver| solver.wants().any());
-            geometry = if wanted { geometry.mixed(&next) } else { Geometry::blank(next.rows()) };
+            made = Some(if wanted { geometry.mixed(&next) } else { Geometry::blank(next.rows()) });
             mixing = Some(match mixing {
                 Some(before) => next.after(&before.with_virtual(n, width)),
                 None => next,
             });
             closest = least(closest, margin);
         }
-        Ok((mixing.unwrap_or_else(|| Mixing::identity(n).padded(width)), geometry, closest))
+        Ok((mixing.unwrap_or_else(|| Mixing::identity(n).padded(width)), made.unwrap_or_else(|| rows.clone()), closest))
     }
 }
 

@@ -171,7 +171,7 @@ impl Geometry {
         let all = anchored.clone().filter(|_| shortened).unwrap_or_else(|| whole.gram(&self.all));
         Self {
             anchored,
-            gram: all.of_first(mixing.rows()),
+            gram: all.of_first(mixing.rows()).into_owned(),
             all,
             origin: shift(self.origin),
             given: shift(self.given),

@@ -1,6 +1,7 @@
 //! Inner products of the rows: all that a rule on distances needs to know of the data.
 
 use crate::parallel::{fill_rows, of_rows};
+use std::borrow::Cow;
 
 /// Most rows of which tables of n² numbers are kept.
 pub const MOST_ROWS: usize = 4096;
@@ -72,8 +73,8 @@ impl Gram {
     }
 
     /// The inner products of the first n rows.
-    pub(crate) fn of_first(&self, n: usize) -> Self {
-        Self::of(n, |i, j| self.at(i, j))
+    pub(crate) fn of_first(&self, n: usize) -> Cow<'_, Self> {
+        if n == self.n { Cow::Borrowed(self) } else { Cow::Owned(Self::of(n, |i, j| self.at(i, j))) }
     }
 
     /// The same with one more row, whose products are zero: the centre itself.

@@ -355,8 +355,10 @@ impl Call<'_> {
                 Centre::Row(_) => largest[p] < EXPONENT,
             };
             let fit = view.fits(&good, &largest, size(centre, &largest));
-            gram = gram.of_rows(&good);
-            anchored = anchored.map(|anchored| anchored.of_rows(&good));
+            if good.len() < view.rows.len() {
+                gram = gram.of_rows(&good);
+                anchored = anchored.map(|anchored| anchored.of_rows(&good));
+            }
             let central = || match centre {
                 Centre::Row(row) if row != ORIGIN => {
                     good.iter().position(|&i| i == p).is_some_and(|p| is_central(&gram, voters, p))
@@ -380,8 +382,9 @@ impl Call<'_> {
         let n = rows.len();
         let View { rows: mut all, mut scales, .. } = view;
         let place = |row: usize| all.iter().position(|&i| i == row);
-        let workers = gram.of_first(n);
-        let mut geometry = Geometry { origin: place(ORIGIN), given: place(GIVEN), anchored, all: gram, ..Geometry::new(workers) };
+        let workers = gram.of_first(n).into_owned();
+        let mut geometry =
+            Geometry { origin: place(ORIGIN), given: place(GIVEN), anchored, gram: workers, all: gram, ..Geometry::blank(0) };
         if about_median {
             geometry.to_median = (0..n).map(|i| geometry.gram.at(i, i)).collect();
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 ///
 /// - Requirement: f < n/2, c·f < n. Draw anew in every step ([`Rule::redrawn`]): an attacker who knows the columns can hide in
 ///   the others.
-/// - Resilience: none known to us.
+/// - Resilience: no finite λ for f ≥ 2; none known to us for f = 1.
 /// - Hostile input: rows with NaN or infinite values are left out, as (n−k, f−k).
 /// - Cost: two reads of the data and a look at b columns a round.
 /// - Source: Shejwalkar and Houmansadr, NDSS 2021.

@@ -96,7 +96,8 @@ fn by_pairs<const HIGH: usize, const WIDE: usize>(level: Level, rows: &[Values<'
     let tiles = coordinate::tiles(m, SHARED, TILES);
     let parts = parts::<HIGH, WIDE>(m, STRIP, SLAB / size_of::<[f32; LANES]>() / tiles);
     let mut running = Running::new(m, views.len());
-    let mut sums = vec![[0.0; ACROSS]; views.len() * m * (m + 1) / 2];
+    // Written by all threads: memory that is read as zeros first costs a second fault of each page, and the other threads an interrupt.
+    let mut sums: Vec<Sum> = (0..views.len() * m * (m + 1) / 2).into_par_iter().map(|_| [0.0; ACROSS]).collect();
     let each = tiles.div_ceil(rayon::current_num_threads()) * LANES;
     let mut slabs: Vec<Slab> = (0..tiles.div_ceil(each / LANES)).map(|_| Slab::new(m)).collect();
     for first in (0..d).step_by(BLOCK) {
