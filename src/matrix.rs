@@ -86,6 +86,7 @@ impl Matrix {
     }
 
     /// Refuses more rows than an engine takes.
+    #[cfg_attr(not(feature = "gpu"), expect(clippy::only_used_in_recursion, reason = "host memory takes any number"))]
     pub(crate) fn takes(&self, n: usize) -> Result<()> {
         match &self.store {
             Store::Host { .. } => Ok(()),
