@@ -61,7 +61,7 @@ impl Engine {
     /// The CPU engine with settings of your own.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for zero threads, [`Error::Device`] when threads cannot be started.
+    /// [`Error::Parameter`] for no threads or more than 1024, [`Error::Device`] when threads cannot be started.
     pub fn cpu_with(options: CpuOptions) -> Result<Self> {
         Ok(Self::from(Kind::Cpu(CpuEngine::new(options)?)))
     }

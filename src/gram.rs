@@ -52,6 +52,11 @@ impl Gram {
         if i == j { 0.0 } else { (self.at(i, i) + self.at(j, j) - 2.0 * self.at(i, j)).max(0.0) }
     }
 
+    /// Are two rows the same, as far as their products tell? A distance of zero does not say so: it may have drowned in the products.
+    pub(crate) fn are_equal(&self, i: usize, j: usize) -> bool {
+        self.at(i, i) == self.at(j, j) && self.at(i, i) == self.at(i, j)
+    }
+
     /// All squared distances, n × n row-major.
     pub fn distances2(&self) -> Vec<f64> {
         Self::of(self.n, |i, j| self.distance2(i, j)).values

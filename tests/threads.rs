@@ -408,3 +408,23 @@ impl Job<'_> {
         !name.starts_with("cpu") && name != "reference"
     }
 }
+
+/// Engines with pools of their own need no other: not the global one, of which all threads wait for them here.
+#[test]
+fn pools_of_their_own_are_all_that_engines_wait_for() {
+    let _turn = alone();
+    let one = || Engine::cpu_with(resam::CpuOptions { threads: Some(1) }).expect("a thread");
+    let engine = small_sample(Engine::several(vec![one(), one()]).expect("engines"));
+    let (send, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for (n, spec) in [(200, "krum"), (64, "nnm+krum"), (200, "nnm+trimmed_mean"), (200, "nnm+aksel"), (200, "dnc")] {
+            let (data, rule) = (values(n, 9000, false), rule(spec));
+            let rows = Rows::from_slice(&data, n, 9000).expect("rows");
+            rayon::broadcast(|_| engine.aggregate_blocking(&*rule, &rows, 3).expect("an aggregate"));
+            send.send(spec).expect("a listener");
+        }
+    });
+    for _ in 0..5 {
+        done.recv_timeout(std::time::Duration::from_secs(60)).expect("an answer: a call waits for the global pool");
+    }
+}

@@ -247,7 +247,7 @@ impl Call<'_> {
                 return self.columns(passes, &rows, First::Rows, stat, out).await;
             }
         }
-        let centre = measured.centre(&mixing);
+        let centre = passes.on_threads(|| measured.centre(&mixing));
         let mixed = Mixed { mixing: &mixing, centre, scales: &measured.scales };
         self.columns(passes, &measured.all, First::Mixed(mixed), stat, out).await
     }
@@ -408,7 +408,7 @@ impl Call<'_> {
                     continue;
                 }
                 let values = passes.sample(&all, &columns).await?;
-                let sample = Sample::new(&rows, &values, columns.len(), true, false);
+                let sample = passes.on_threads(|| Sample::new(&rows, &values, columns.len(), true, false));
                 geometry.samples.push(sample.anchored.unwrap_or(sample.gram));
             }
         }
@@ -417,8 +417,8 @@ impl Call<'_> {
 
     /// For a solver that wants the distances of rows that are mixed first to their median: one read.
     async fn about_mixed_median<P: Passes>(&mut self, passes: &mut P, solver: &dyn Solve, measured: Measured) -> Result<Measured> {
-        let mixing = solver.mixing_before_median(&measured.geometry)?.padded(measured.all.len());
-        let mixed = measured.geometry.mixed(&mixing).gram;
+        let mixing = passes.on_threads(|| solver.mixing_before_median(&measured.geometry))?.padded(measured.all.len());
+        let mixed = passes.on_threads(|| measured.geometry.mixed(&mixing).gram);
         // The median of m rows is no farther from a central one than √(m/2) times the distance that half of the rows keep.
         let central = pivot::most_central(&mixed);
         let distances: Vec<f64> = (0..mixed.n()).map(|i| mixed.distance2(i, central).sqrt()).collect();

@@ -1,6 +1,7 @@
 //! What a Gram pass brings back: inner products of all pairs of rows, added exactly from the f32 sums of blocks of columns.
 
 use super::exact_sum::{ADDED, ExactSum};
+use crate::parallel::least;
 use rayon::prelude::*;
 
 /// Sums that one thread takes: to share fewer takes longer.
@@ -25,7 +26,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn new(m: usize, frames: usize) -> Self {
-        let sums = (0..frames * m * (m + 1) / 2).into_par_iter().with_min_len(ALONE).map(|_| ExactSum::default()).collect();
+        let sums = (0..frames * m * (m + 1) / 2).into_par_iter().with_min_len(least(ALONE)).map(|_| ExactSum::default()).collect();
         Self { m, frames, sums, largest: vec![0; m] }
     }
 
@@ -72,7 +73,7 @@ impl Running {
 
     pub(crate) fn finish(self) -> Sums {
         let m = self.m;
-        let values: Vec<f64> = self.sums.par_iter().with_min_len(ALONE).map(ExactSum::value).collect();
+        let values: Vec<f64> = self.sums.par_iter().with_min_len(least(ALONE)).map(ExactSum::value).collect();
         let mut values = values.into_iter();
         let mut square = || {
             let mut products = vec![0.0; m * m];

@@ -4,6 +4,7 @@ use super::exact_sum::ExactSum;
 use super::pair_sums::Running;
 use crate::error::Result;
 use crate::geometry::Mixing;
+use crate::parallel::ALONE;
 use crate::plan::{Stat, Weiszfeld};
 use std::sync::Arc;
 
@@ -121,9 +122,12 @@ pub(crate) trait Passes {
     fn width(&self) -> usize {
         self.d()
     }
-    /// Runs work on the products of rows on this engine's threads.
+    /// Runs work on the products of rows on this engine's threads, if there are many.
     fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        work()
+        match self.n() {
+            ..=ALONE => work(),
+            _ => rayon::scope(|_| work()),
+        }
     }
     /// Reads and transfers so far.
     fn traffic(&self) -> Traffic;

@@ -185,7 +185,7 @@ impl Solve for LeastScores {
             Power::Two => distance2,
             Power::Four => distance2 * distance2,
         });
-        Ok(Solution::least_of(scores, self.keep, |i, j| geometry.gram.distance2(i, j) > 0.0))
+        Ok(Solution::least_of(scores, self.keep, |i, j| !geometry.gram.are_equal(i, j)))
     }
     fn on_device(&self) -> Option<DeviceSolve> {
         (self.power == Power::Two).then_some(DeviceSolve::LeastScores { neighbors: self.neighbors, keep: self.keep })
@@ -195,7 +195,22 @@ impl Solve for LeastScores {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gram::Gram;
     use crate::rules::everyone;
+
+    #[test]
+    fn a_choice_between_equal_rows_is_not_close_and_one_that_drowned_is() {
+        let margin = |products: [[f64; 3]; 3]| {
+            let gram = Gram::new(3, products.concat()).unwrap();
+            LeastScores { neighbors: 1, power: Power::Two, keep: 1 }.solve(&Geometry::new(gram)).unwrap().margin
+        };
+        // The rows 1, 1 and 3.
+        assert_eq!(margin([[1.0, 1.0, 3.0], [1.0, 1.0, 3.0], [3.0, 3.0, 9.0]]), Some(1.0));
+        // Of squared distance 1 by definition, and 0 by these products.
+        assert_eq!(margin([[1e16, 1e16 + 2.0, 0.0], [1e16 + 2.0, 1e16 + 2.0, 0.0], [0.0, 0.0, 1.0]]), Some(0.0));
+        // Nothing but copies: there is no choice.
+        assert_eq!(margin([[1.0; 3]; 3]), None);
+    }
 
     #[test]
     fn worked_examples() {

@@ -17,20 +17,14 @@ const MOST: f64 = (1u64 << 31) as f64 - 1.0;
 
 impl Weights {
     /// From one weight for each row of the matrix. Only their proportions count: they are kept divided by a power of two, so that no sum of
-    /// them overflows; one of less than 10⁻³⁰⁷ of the largest counts as that.
+    /// them overflows, and none is more than 2¹⁰⁰⁰ times the middle one, nor less than 2⁻¹⁰⁰⁰.
     ///
     /// # Errors
     /// [`Error::Parameter`] when one is not a positive, finite number.
     pub fn new(weights: Arc<[f64]>) -> Result<Self> {
         match weights.iter().position(|w| !(w.is_finite() && *w > 0.0)) {
             Some(i) => Err(Error::parameter("weights", &format!("weight {i}"), weights[i], "positive and finite")),
-            None => {
-                let largest = weights.iter().fold(0.0, |most, w| w.max(most));
-                // In two steps, for the power may be beyond the range.
-                let half = (-largest.log2().floor() / 2.0).trunc();
-                let (a, b) = (half.exp2(), (-largest.log2().floor() - half).exp2());
-                Ok(Self(weights.iter().map(|w| (w * a * b).max(f64::MIN_POSITIVE)).collect()))
-            }
+            None => Ok(Self(about_middle(&weights, 1000).collect())),
         }
     }
 
@@ -54,15 +48,7 @@ impl Weights {
     /// Those of the members in f32, divided by a power of two such that the middle one is about 1, and neither more than 2⁶⁰ nor less than
     /// 2⁻⁶⁰: what one row claims takes nothing from the others.
     pub(crate) fn about_median(&self, cohort: &Cohort<'_>) -> Vec<f32> {
-        let weights = self.of(cohort);
-        let mut ascending = weights.clone();
-        ascending.sort_unstable_by(f64::total_cmp);
-        let middle = ascending.get(weights.len() / 2).map_or(0.0, |middle| middle.log2().floor());
-        // In two steps, for the power may be beyond the range.
-        let half = (-middle / 2.0).trunc();
-        let (a, b) = (half.exp2(), (-middle - half).exp2());
-        let (least, most) = ((-60f64).exp2(), 60f64.exp2());
-        weights.iter().map(|w| (w * a * b).clamp(least, most) as f32).collect()
+        about_middle(&self.of(cohort), 60).map(|w| w as f32).collect()
     }
 
     /// One for each row of the matrix.
@@ -80,6 +66,17 @@ impl Weights {
         weights.sort_unstable_by(|a, b| b.total_cmp(a));
         weights[..f.min(weights.len())].iter().sum::<f64>() / weights.iter().sum::<f64>()
     }
+}
+
+/// Weights by a power of two such that the middle one is about 1, none above 2^most or below 2^-most.
+fn about_middle(weights: &[f64], most: i32) -> impl Iterator<Item = f64> {
+    let mut ascending = weights.to_vec();
+    ascending.sort_unstable_by(f64::total_cmp);
+    let middle = ascending.get(weights.len() / 2).map_or(0.0, |middle| middle.log2().floor());
+    // In two steps, for the power may be beyond the range.
+    let half = (-middle / 2.0).trunc();
+    let (a, b) = (half.exp2(), (-middle - half).exp2());
+    weights.iter().map(move |w| (w * a * b).clamp(2f64.powi(-most), 2f64.powi(most)))
 }
 
 /// Positive numbers by their greatest common divisor, if that leaves a sum below 2³¹.
@@ -117,7 +114,10 @@ mod tests {
         let members = [0, 1, 2, 3];
         let cohort = Cohort { total: 4, members: &members, f: 1, d: 1 };
         let about = |w: [f64; 4]| Weights::new(Arc::from(w)).unwrap().about_median(&cohort);
-        assert_eq!(about([1.0, 3.0, 4.0, 1e300]), [0.25, 0.75, 1.0, 60f32.exp2()]);
+        for claim in [1e300, 1e308, f64::MAX] {
+            assert_eq!(about([1.0, 3.0, 4.0, claim]), [0.25, 0.75, 1.0, 60f32.exp2()]);
+        }
+        assert_eq!(about([5e-324, 3.0, 4.0, 6.0]), [(-60f32).exp2(), 0.75, 1.0, 1.5]);
         assert_eq!(about([1e-300, 3.0, 4.0, 6.0]), [(-60f32).exp2(), 0.75, 1.0, 1.5]);
         assert_eq!(about([f64::MAX; 4]), [2.0; 4]);
     }

@@ -25,7 +25,7 @@ pub(crate) struct AggregateArgs {
     /// Pre-aggregations and a rule, joined by +, each name or name:key=value,key=value (see below); all take f=F
     #[arg(short, long, value_name = "SPEC")]
     rule: String,
-    /// Most rows that may be Byzantine: wrong, hostile, NaN or infinite. Needed unless every stage has f=
+    /// Most rows that may be Byzantine: wrong, hostile, NaN or infinite. Needed unless every stage has f=, or the rule is average
     #[arg(short, long, value_name = "F")]
     f: Option<usize>,
     /// auto (the best real GPU, else the CPU), gpu, gpus (all real GPUs as one), cpu, reference (slow, literal definitions in f64), or a
@@ -126,8 +126,12 @@ pub(crate) fn run(args: AggregateArgs) -> Result<(), Failure> {
     if !result.report.converged {
         print::note(format_args!("warning: {} stopped before it converged", result.report.rule));
     }
-    if args.diagnose && result.report.outside.is_none() {
-        print::note(format_args!("warning: nothing to diagnose: {} orders no columns of the workers' values", result.report.rule));
+    if args.diagnose && result.report.outside.is_none() && rows.d() > 0 {
+        let reason = match &*args.device {
+            "reference" => "the reference counts nothing".into(),
+            _ => format!("{} orders no columns of the workers' values", result.report.rule),
+        };
+        print::note(format_args!("warning: nothing to diagnose: {reason}"));
     }
     if args.output.is_some() && args.report.is_none() && !result.report.non_finite.is_empty() {
         let rows = print::some(result.report.non_finite.iter());

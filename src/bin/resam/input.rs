@@ -98,11 +98,17 @@ fn map(path: &Path) -> Result<Mapping, String> {
     Mapping::new(&open(path)?).map_err(|e| e.to_string())
 }
 
-/// A file of text.
+/// A short text, from a file or a pipe.
 #[cfg(feature = "train")]
 pub(crate) fn text(path: &Path) -> Result<String, Failure> {
-    let read = || open(path).and_then(|file| std::io::read_to_string(file).map_err(|e| e.to_string()));
-    read().map_err(|reason| Failure::file(path, reason))
+    use std::io::Read;
+    const MOST: u64 = 1 << 20;
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MOST + 1).read_to_string(&mut text));
+    match read.map_err(|e| Failure::file(path, e))? as u64 {
+        ..=MOST => Ok(text),
+        _ => Err(Failure::file(path, "is longer than a grid can be (1 MiB)")),
+    }
 }
 
 /// A regular file.

@@ -412,7 +412,7 @@ mod tests {
     fn register_blocks_do_not_show() {
         let mut random = fastrand::Rng::with_seed(11);
         let d = BLOCK + 3 * LANES + 5;
-        for m in [1, 2, 4, 7, 25, 33, 61] {
+        for m in [1, 2, 4, 7, 25, 33, 61, MANY + 4] {
             let rows: Vec<Vec<f32>> = (0..m).map(|_| (0..d).map(|_| random.f32() - 0.5).collect()).collect();
             let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
             let scales = vec![0.5; m];

@@ -20,6 +20,7 @@ use crate::engines::exact_sum::ExactSum;
 use crate::engines::pair_sums::Running;
 use crate::engines::passes::{Centre, Columns, Found, Frame, GIVEN, Mixed, ORIGIN, Passes, Plain, Term, Traffic, Weiszfelds};
 use crate::error::{Error, Result};
+use crate::parallel;
 use crate::rows::Rows;
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use rayon::prelude::*;
@@ -135,9 +136,10 @@ impl Passes for CpuRows<'_> {
     }
 
     fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        match self.n() {
-            ..=crate::parallel::ALONE => work(),
-            _ => self.engine.on_threads(work),
+        match &self.engine.pool {
+            _ if self.n() <= parallel::ALONE => work(),
+            Some(pool) => pool.install(work),
+            None => rayon::scope(|_| work()),
         }
     }
 

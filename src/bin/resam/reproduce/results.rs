@@ -62,8 +62,8 @@ fn parse(path: &Path, text: &[u8]) -> Result<(Vec<Outcome>, usize), BoxError> {
     for (at, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
         match serde_json::from_slice(line) {
             Ok(outcome) => outcomes.push(outcome),
-            // Only the last line has no end, and it is the beginning of one.
-            Err(error) if error.is_eof() && !line.ends_with(b"\n") => break,
+            // Only the last line has no end: it is the beginning of one, or zeros that a lost system left.
+            Err(error) if !line.ends_with(b"\n") && (error.is_eof() || line.iter().all(|byte| *byte == 0)) => break,
             Err(error) => {
                 return Err(format!("{}, line {}: {error}; remove the line, or take another folder", path.display(), at + 1).into());
             }
@@ -172,6 +172,9 @@ mod tests {
         let text = std::fs::read(&path).unwrap();
         std::fs::write(&path, text.trim_ascii_end()).unwrap();
         assert_eq!(read(&path).unwrap(), outcomes, "only the last line's end is missing");
+        assert_eq!(Results::open(&path).unwrap().1, outcomes);
+        assert_eq!(std::fs::read(&path).unwrap(), text);
+        std::fs::write(&path, [&text[..], &[0; 100]].concat()).unwrap();
         assert_eq!(Results::open(&path).unwrap().1, outcomes);
         assert_eq!(std::fs::read(&path).unwrap(), text);
         std::fs::write(&path, "no result of ours").unwrap();
