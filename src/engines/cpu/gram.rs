@@ -308,9 +308,8 @@ fn centred<S: Simd>(
     largest
 }
 
-/// Adds the tiles' products of the pairs of a job to the sums of pairs of m rows, of which `sums` holds those from
-/// `first` on, `meanwhile` at each tile. The vectors are as long as
-/// there are columns side by side: where longer ones exist, joining two costs more than it saves.
+/// Adds the tiles' products of the pairs of a job to the sums of pairs of m rows, of which `sums` holds those from `first` on, `meanwhile` at
+/// each tile. The vectors are as long as there are columns side by side: where longer ones exist, joining two costs more than it saves.
 #[inline(always)]
 fn multiply<'t, S: Simd>(
     simd: S,
