@@ -524,6 +524,8 @@ fn bad_requests_are_refused() {
     folder.fails("bench --rule krum -n 15 -f 9 -d 100 -q --device cpu", "nothing could be measured: krum: f = 9");
     folder.fails("aggregate good.npy --rule bucketing+krum -f 4", "makes 6 rows of 11");
     folder.succeeds("aggregate good.npy --rule average");
+    let counts_nothing = "resam: warning: nothing to diagnose: the reference counts nothing\n";
+    folder.succeeds_and_says("aggregate good.npy --rule median -f 1 --device reference --diagnose", counts_nothing);
     let says = "resam: warning: nothing to diagnose: krum orders no columns of the workers' values\n";
     folder.succeeds_and_says("aggregate good.npy --rule krum -f 1 --device cpu --diagnose", says);
     folder.fails("agregate", "unrecognized subcommand");
@@ -691,10 +693,16 @@ fn weights_previous_aggregates_and_trusted_rows_are_given_as_files_and_numbers()
         ("arc+fltrust", "--trusted 4"),
         ("nnm+bucketing:s=2,seed=7+krum", ""),
     ] {
-        let diagnose = if ["trimmed_mean", "median"].contains(&rule) { "--diagnose" } else { "" };
-        folder.succeeds(&format!(
-            "aggregate in.npy --rule {rule} -f {F} {more} --device cpu -o cpu.npy --report report.json {diagnose}"
-        ));
+        let run = format!("aggregate in.npy --rule {rule} -f {F} {more} --device cpu -o cpu.npy --report report.json --diagnose");
+        let says = match rule {
+            "trimmed_mean" | "median" => String::new(),
+            _ => {
+                let spec: Spec = rule.parse().unwrap();
+                format!("resam: warning: nothing to diagnose: {} orders no columns of the workers' values\n", spec.rule().spec())
+            }
+        };
+        let says = says.replace("arc+fltrust ", "arc+fltrust:row=4 ");
+        folder.succeeds_and_says(&run, &says);
         folder.succeeds(&format!("aggregate in.npy --rule {rule} -f {F} {more} --device reference -o reference.npy"));
         for (a, b) in folder.values("cpu.npy").iter().zip(folder.values("reference.npy")) {
             assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{rule}: {a} {b}");

@@ -127,7 +127,7 @@ pub(crate) fn run(args: AggregateArgs) -> Result<(), Failure> {
         print::note(format_args!("warning: {} stopped before it converged", result.report.rule));
     }
     if args.diagnose && result.report.outside.is_none() && rows.d() > 0 {
-        let reason = match &*args.device {
+        let reason = match &*result.report.device {
             "reference" => "the reference counts nothing".into(),
             _ => format!("{} orders no columns of the workers' values", result.report.rule),
         };

@@ -136,10 +136,9 @@ impl Passes for CpuRows<'_> {
     }
 
     fn on_threads<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        match &self.engine.pool {
-            _ if self.n() <= parallel::ALONE => work(),
-            Some(pool) => pool.install(work),
-            None => rayon::scope(|_| work()),
+        match self.n() {
+            ..=parallel::ALONE => work(),
+            _ => self.engine.on_threads(|| rayon::scope(|_| work())),
         }
     }
 
